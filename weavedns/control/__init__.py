@@ -1,0 +1,1 @@
+"""How people and programs steer the daemon: HTTP on a Unix socket, and the status port."""

@@ -1,0 +1,1 @@
+"""How it is answered: from packets to packets, over UDP and TCP."""

@@ -1,0 +1,37 @@
+"""The one tree of this package's errors; a message names the value and the cure in one line."""
+
+
+class WeaveError(Exception):
+    """Anything that went wrong in a way that a person can be told in one line."""
+
+
+class ConfigError(WeaveError):
+    """A setting is wrong: a flag, an environment variable or a key of the TOML file."""
+
+
+class RecordError(WeaveError):
+    """A name, a type or record data is malformed or not ours to hold."""
+
+
+class ZoneFileError(RecordError):
+    """A zone file cannot be read; the message starts with ``file:line:``."""
+
+
+class WireError(WeaveError):
+    """A DNS message or part of one is malformed."""
+
+
+class ListenError(WeaveError):
+    """An address cannot be listened on; the message names who holds it."""
+
+
+class EngineError(WeaveError):
+    """The Docker engine cannot be reached or refused a call."""
+
+
+class UnknownContainerError(EngineError):
+    """No container, or more than one, goes by what was given."""
+
+
+class StoreError(WeaveError):
+    """What must outlive the daemon could not be written."""

@@ -1,0 +1,1 @@
+"""What is known: names, records and the catalog that holds them. Pure."""

@@ -1,0 +1,183 @@
+"""Record data: presentation form to wire form and back, a pair of functions for each type. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address, IPv6Address
+
+from weavedns.errors import RecordError
+from weavedns.records import names
+from weavedns.records.record import RecordType, type_name
+
+MAX_RDATA_BYTES = 65535 - 512
+MAX_STRING_BYTES = 255
+_MAX_U16 = 65535
+_SRV_FIXED_BYTES = 6
+_MX_FIXED_BYTES = 2
+
+Parser = Callable[[Sequence[str], bytes], bytes]
+Renderer = Callable[[bytes], str]
+
+
+def parse(rtype: int, fields: Sequence[str], origin: bytes) -> bytes:
+    r"""Read record data given as its fields in master-file form; names without a final dot go under `origin`.
+
+    Any type also takes the generic form ``\# LENGTH HEX`` (RFC 3597 section 5). Raises RecordError.
+    """
+    if fields and fields[0] == r"\#":
+        return _parse_generic(fields[1:])
+    parser = _PARSERS.get(rtype)
+    if parser is None:
+        raise RecordError(rf"{type_name(rtype)} data cannot be written this way; use the generic form \# LENGTH HEX")
+    return parser(fields, origin)
+
+
+def render(rtype: int, rdata: bytes) -> str:
+    """Write record data in master-file form, names with their final dot; unknown types in the generic form."""
+    renderer = _RENDERERS.get(rtype)
+    return renderer(rdata) if renderer else rf"\# {len(rdata)} {rdata.hex()}".rstrip()
+
+
+def srv(priority: int, weight: int, port: int, target: bytes) -> bytes:
+    """The data of an SRV record (RFC 2782); `target` in wire form."""
+    return b"".join(_u16(value) for value in (priority, weight, port)) + target
+
+
+def _u16(value: int) -> bytes:
+    if not 0 <= value <= _MAX_U16:
+        raise RecordError(f"{value} is out of range; give a number from 0 to {_MAX_U16}")
+    return value.to_bytes(2, "big")
+
+
+def _number(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,10}", text):
+        raise RecordError(f"{text!r} is no number; give one from 0 to {_MAX_U16}")
+    return int(text)
+
+
+def _take(fields: Sequence[str], what: str) -> Sequence[str]:
+    if len(fields) != len(what.split()):
+        raise RecordError(f"{' '.join(fields)!r} is not what this type needs: {what}")
+    return fields
+
+
+def _parse_a(fields: Sequence[str], _: bytes) -> bytes:
+    (text,) = _take(fields, "ADDRESS")
+    try:
+        return IPv4Address(text).packed
+    except ValueError:
+        raise RecordError(f"{text!r} is no IPv4 address; write one such as 10.2.1.7") from None
+
+
+def _parse_aaaa(fields: Sequence[str], _: bytes) -> bytes:
+    (text,) = _take(fields, "ADDRESS")
+    try:
+        return IPv6Address(text).packed
+    except ValueError:
+        raise RecordError(f"{text!r} is no IPv6 address; write one such as 2001:db8::7") from None
+
+
+def _parse_name(fields: Sequence[str], origin: bytes) -> bytes:
+    (text,) = _take(fields, "NAME")
+    return names.parse(text, origin)
+
+
+def _parse_mx(fields: Sequence[str], origin: bytes) -> bytes:
+    preference, exchange = _take(fields, "PREFERENCE NAME")
+    return _u16(_number(preference)) + names.parse(exchange, origin)
+
+
+def _parse_srv(fields: Sequence[str], origin: bytes) -> bytes:
+    priority, weight, port, target = _take(fields, "PRIORITY WEIGHT PORT NAME")
+    return srv(_number(priority), _number(weight), _number(port), names.parse(target, origin))
+
+
+def _parse_txt(fields: Sequence[str], _: bytes) -> bytes:
+    if not fields:
+        raise RecordError("a TXT record needs at least one string")
+    parts = []
+    for text in fields:
+        raw = _unescape(text)
+        if len(raw) > MAX_STRING_BYTES:
+            raise RecordError(f"{text[:20]!r}... is {len(raw)} bytes long; split it at {MAX_STRING_BYTES}")
+        parts.append(bytes((len(raw),)) + raw)
+    return _bounded(b"".join(parts))
+
+
+def _parse_generic(fields: Sequence[str]) -> bytes:
+    try:
+        raw = bytes.fromhex("".join(fields[1:]))
+        if len(raw) == int(fields[0]):
+            return _bounded(raw)
+    except (ValueError, IndexError):
+        pass
+    raise RecordError(rf"'\# {' '.join(fields)}' is no generic data; write \# LENGTH HEX")
+
+
+def _bounded(raw: bytes) -> bytes:
+    if len(raw) > MAX_RDATA_BYTES:
+        raise RecordError(f"the data is {len(raw)} bytes long; a record holds at most {MAX_RDATA_BYTES}")
+    return raw
+
+
+def _unescape(text: str) -> bytes:
+    def byte(match: re.Match[bytes]) -> bytes:
+        if not match[1].isdigit():
+            return match[1]
+        if len(match[1]) < 3 or int(match[1]) > 255:  # noqa: PLR2004
+            raise RecordError(f"{text!r} has a broken escape; write \\DDD with DDD at most 255")
+        return bytes((int(match[1]),))
+
+    return re.sub(rb"\\(\d{1,3}|.)", byte, text.encode(), flags=re.DOTALL)
+
+
+def _render_name(rdata: bytes) -> str:
+    return names.render(rdata).rstrip(".") + "."
+
+
+def _render_mx(rdata: bytes) -> str:
+    return f"{int.from_bytes(rdata[:2], 'big')} {_render_name(rdata[_MX_FIXED_BYTES:])}"
+
+
+def _render_srv(rdata: bytes) -> str:
+    numbers = " ".join(str(int.from_bytes(rdata[at : at + 2], "big")) for at in (0, 2, 4))
+    return f"{numbers} {_render_name(rdata[_SRV_FIXED_BYTES:])}"
+
+
+def _render_txt(rdata: bytes) -> str:
+    parts, at = [], 0
+    while at < len(rdata):
+        size = rdata[at]
+        parts.append('"' + "".join(_text_byte(byte) for byte in rdata[at + 1 : at + 1 + size]) + '"')
+        at += 1 + size
+    return " ".join(parts)
+
+
+def _text_byte(byte: int) -> str:
+    char = chr(byte)
+    if char in '"\\':
+        return "\\" + char
+    return char if " " <= char <= "~" else f"\\{byte:03d}"
+
+
+_PARSERS: dict[int, Parser] = {
+    RecordType.A: _parse_a,
+    RecordType.AAAA: _parse_aaaa,
+    RecordType.NS: _parse_name,
+    RecordType.CNAME: _parse_name,
+    RecordType.PTR: _parse_name,
+    RecordType.MX: _parse_mx,
+    RecordType.SRV: _parse_srv,
+    RecordType.TXT: _parse_txt,
+}
+_RENDERERS: dict[int, Renderer] = {
+    RecordType.A: lambda rdata: str(IPv4Address(rdata)),
+    RecordType.AAAA: lambda rdata: str(IPv6Address(rdata)),
+    RecordType.NS: _render_name,
+    RecordType.CNAME: _render_name,
+    RecordType.PTR: _render_name,
+    RecordType.MX: _render_mx,
+    RecordType.SRV: _render_srv,
+    RecordType.TXT: _render_txt,
+}

@@ -1,0 +1,1 @@
+"""Weavenet: addresses for containers, and their attachment to the weave bridge."""

@@ -1,0 +1,37 @@
+"""The one tree of this package's errors; a message names the value and the cure in one line."""
+
+
+class WeaveNetError(Exception):
+    """Anything that went wrong in a way that a person can be told in one line."""
+
+
+class EndpointError(WeaveNetError):
+    """An asked-for address or subnet is malformed or outside the weave range."""
+
+
+class AddressInUseError(WeaveNetError):
+    """An asked-for address already belongs to somebody, whom the message names."""
+
+
+class NoAddressError(WeaveNetError):
+    """A subnet has no free address left."""
+
+
+class NotAttachedError(WeaveNetError):
+    """A container has no weave address, or not the one named."""
+
+
+class ContainerGoneError(WeaveNetError):
+    """A container ended while it was being attached."""
+
+
+class NetworkError(WeaveNetError):
+    """The kernel refused a change to interfaces, addresses, routes or rules."""
+
+
+class RangeConflictError(NetworkError):
+    """The weave range overlaps a route of this host, which the message names."""
+
+
+class ControlError(WeaveNetError):
+    """The daemon refused a command, or is not there to take it."""

@@ -13,6 +13,10 @@ class RecordError(WeaveError):
     """A name, a type or record data is malformed or not ours to hold."""
 
 
+class UnknownRecordError(RecordError):
+    """There is no such record, or it is not one that can be removed by hand."""
+
+
 class ZoneFileError(RecordError):
     """A zone file cannot be read; the message starts with ``file:line:``."""
 

@@ -1,0 +1,132 @@
+"""Commands about the daemon itself: launch, stop, status."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from weavedns import config
+from weavedns.errors import WeaveError
+from weavenet.cli.group import setting, socket_option
+from weavenet.control import DEFAULT_SOCKET, Client
+from weavenet.errors import ControlError
+
+_STOP_S = 15.0
+_POLL_S = 0.05
+_LEVELS = ["debug", "info", "warning", "error"]
+
+
+@click.command(
+    epilog="\b\nExamples:\n  weavedns launch\n  weavedns launch --range 10.32.0.0/16 --zones /etc/weavedns/zones"
+    "\n  weavedns launch --no-network --listen 127.0.0.1:5353"
+)
+@setting("--name", default=socket.gethostname, show_default="the host's name", help="This peer's name.")
+@setting("--domain", default=config.DEFAULT_DOMAIN, help="The domain whose names are answered here.")
+@setting("--range", "weave_range", default=config.DEFAULT_RANGE, metavar="CIDR", help="The weave range.")
+@setting(
+    "--dns-subnet",
+    metavar="CIDR",
+    show_default=config.DEFAULT_DNS_SUBNET,
+    help="Part of the range reserved for DNS peers, never given to a container.",
+)
+@setting(
+    "--dns-address",
+    metavar="ADDRESS",
+    show_default="the one that the bridge has, or the first free one",
+    help="This peer's DNS address.",
+)
+@setting(
+    "--subnet",
+    metavar="CIDR",
+    show_default="the range",
+    help="Where containers get an address when they ask for none.",
+)
+@setting(
+    "--attach",
+    type=click.Choice(["auto", "all", "none"]),
+    default="auto",
+    help="Attach containers that ask for it by host name, label or WEAVE_CIDR; or all; or none.",
+)
+@setting(
+    "--listen",
+    multiple=True,
+    metavar="ADDRESS[:PORT]",
+    show_default=False,
+    help="One more address to answer DNS on; may be given again.",
+)
+@setting(
+    "--upstream",
+    multiple=True,
+    metavar="ADDRESS[:PORT]",
+    show_default="those of the host's resolv.conf",
+    help="A server for names outside the domain; may be given again.",
+)
+@setting(
+    "--zones",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    show_default=False,
+    help="A zone file, or a directory of *.zone files; may be given again.",
+)
+@setting("--ttl", "ttl_s", type=int, default=config.DEFAULT_TTL_S, help="TTL of answers, in seconds.")
+@setting("--socket", type=click.Path(path_type=Path), default=DEFAULT_SOCKET, help="The control socket.")
+@setting("--http", default=config.DEFAULT_HTTP, metavar="ADDRESS[:PORT]", help="Where the status page is served.")
+@setting("--no-http", is_flag=True, help="Serve no status page.")
+@setting(
+    "--state-dir",
+    type=click.Path(path_type=Path),
+    default=config.DEFAULT_STATE_DIR,
+    help="Where records that people add are kept.",
+)
+@setting("--no-network", is_flag=True, help="DNS only: no bridge, no containers; needs no root, but a --listen.")
+@setting("--log-level", type=click.Choice(_LEVELS), default="info", help="How much is told on stderr.")
+def launch(no_http: bool, no_network: bool, http: str, log_level: str, **values: Any) -> None:
+    """Run the daemon in the foreground until Ctrl-C, SIGTERM or `weavedns stop`.
+
+    It makes the weave bridge, answers DNS on its own address there, and attaches this host's containers. When it
+    ends, containers keep their interfaces; the next launch finds everything again.
+    """
+    settings = config.settings(http=None if no_http else http, network=not no_network, **values)
+    # The daemon's libraries take a third of a second to import, which the other commands need not wait for.
+    from weavedns import daemon
+
+    daemon.main(settings, log_level)
+
+
+@click.command(epilog="\b\nExample:\n  weavedns stop --clean")
+@click.option("--clean", is_flag=True, help="First detach all containers and remove the bridge and its rules.")
+@socket_option
+def stop(clean: bool, client: Client) -> None:
+    """Stop the daemon and wait until it has ended; containers keep their interfaces.
+
+    With --clean nothing stays behind but what people added: containers are detached, their resolv.conf is put
+    back, and the bridge and the firewall rules are removed.
+    """
+    client.call("POST", "/v1/stop", {"clean": clean})
+    deadline = time.monotonic() + _STOP_S
+    while time.monotonic() < deadline:
+        try:
+            client.call("GET", "/domain")
+        except ControlError:
+            return
+        time.sleep(_POLL_S)
+    raise WeaveError(f"the daemon still answers after {_STOP_S:.0f} s; look at its log")
+
+
+@click.command(epilog="\b\nExamples:\n  weavedns status\n  weavedns status dns --format json")
+@click.argument("section", required=False, default="")
+@setting("--format", "form", type=click.Choice(["table", "json"]), default="table", help="Text for people, or JSON.")
+@socket_option
+def status(section: str, form: str, client: Client) -> None:
+    """Show what the daemon does, or one SECTION of it: dns, upstream, containers or zones."""
+    text = client.call("GET", "/status", query={"section": section})
+    if form == "json":
+        report = client.call("GET", "/report")
+        click.echo(json.dumps(report[section] if section else report))
+    else:
+        click.echo(text, nl=False)

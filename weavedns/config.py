@@ -1,0 +1,182 @@
+"""Settings: what the flags, the environment and the settings file come to, checked once and frozen. Reads nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, ip_address
+from pathlib import Path
+
+from weavedns.containers.naming import AttachPolicy
+from weavedns.errors import ConfigError, RecordError
+from weavedns.records import names
+from weavedns.records.record import check_ttl
+
+DEFAULT_RANGE = "10.2.0.0/16"
+DEFAULT_DNS_SUBNET = "10.2.254.0/24"
+DEFAULT_DOMAIN = "weave.local"
+DEFAULT_HTTP = "127.0.0.1:6782"
+DEFAULT_STATE_DIR = Path("/var/lib/weavedns")
+DEFAULT_TTL_S = 1
+DNS_PORT = 53
+STATUS_PORT = 6782
+# Smaller ranges have no room for a DNS subnet and containers beside it.
+_LONGEST_RANGE_PREFIX = 28
+_MAX_PORT = 65535
+_PEER_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+
+SocketAddress = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What one daemon runs with; built by `settings` and never changed."""
+
+    name: str
+    domain: bytes
+    weave_range: IPv4Network
+    dns_subnet: IPv4Network
+    dns_address: IPv4Address | None
+    subnet: IPv4Network
+    network: bool
+    attach: AttachPolicy
+    listen: tuple[SocketAddress, ...]
+    upstream: tuple[SocketAddress, ...]
+    zones: tuple[Path, ...]
+    ttl_s: int
+    socket: Path
+    http: SocketAddress | None
+    state_dir: Path
+
+
+def settings(
+    *,
+    name: str,
+    domain: str = DEFAULT_DOMAIN,
+    weave_range: str = DEFAULT_RANGE,
+    dns_subnet: str | None = None,
+    dns_address: str | None = None,
+    subnet: str | None = None,
+    network: bool = True,
+    attach: str = "auto",
+    listen: Sequence[str] = (),
+    upstream: Sequence[str] = (),
+    zones: Sequence[Path] = (),
+    ttl_s: int = DEFAULT_TTL_S,
+    socket: Path,
+    http: str | None = DEFAULT_HTTP,
+    state_dir: Path = DEFAULT_STATE_DIR,
+) -> Settings:
+    """Check every setting and the ones that must fit together; raises ConfigError for the first that is wrong."""
+    whole = _network("--range", weave_range)
+    if whole.prefixlen > _LONGEST_RANGE_PREFIX:
+        raise ConfigError(f"--range {whole} is too small; give at least a /{_LONGEST_RANGE_PREFIX}")
+    reserved = _network("--dns-subnet", dns_subnet) if dns_subnet else _default_dns_subnet(whole)
+    _check_within("--dns-subnet", reserved, whole)
+    default = _network("--subnet", subnet) if subnet else whole
+    _check_within("--subnet", default, whole)
+    if default.subnet_of(reserved):
+        raise ConfigError(f"--subnet {default} lies in the reserved DNS subnet {reserved}; choose another")
+    if not network and not listen:
+        raise ConfigError("--no-network leaves no address to serve on; give one with --listen 127.0.0.1:5353")
+    return Settings(
+        name=_peer_name(name),
+        domain=_domain(domain),
+        weave_range=whole,
+        dns_subnet=reserved,
+        dns_address=_dns_address(dns_address, reserved) if dns_address else None,
+        subnet=default,
+        network=network,
+        attach=AttachPolicy(attach),
+        listen=tuple(_listen_address(text) for text in listen),
+        upstream=tuple(socket_address("--upstream", text, DNS_PORT) for text in upstream),
+        zones=tuple(zones),
+        ttl_s=_ttl(ttl_s),
+        socket=socket,
+        http=socket_address("--http", http, STATUS_PORT) if http else None,
+        state_dir=state_dir,
+    )
+
+
+def socket_address(flag: str, text: str, default_port: int) -> SocketAddress:
+    """Read ``ADDRESS``, ``ADDRESS:PORT`` or ``[IPV6]:PORT``; raises ConfigError naming `flag`."""
+    match = re.fullmatch(r"\[([^]]+)\](?::(\d+))?|([^:]*)(?::(\d+))?", text)
+    host, port = (match[1] or match[3], match[2] or match[4]) if match else (text, None)
+    number = int(port) if port else default_port
+    try:
+        address = ip_address(host)
+    except ValueError:
+        raise ConfigError(
+            f"{flag} {text!r} is no address; write 192.0.2.1, 192.0.2.1:53 or [2001:db8::1]:53"
+        ) from None
+    if not 0 < number <= _MAX_PORT:
+        raise ConfigError(f"{flag} {text!r} has no usable port; give one from 1 to {_MAX_PORT}")
+    return str(address), number
+
+
+def _network(flag: str, text: str) -> IPv4Network:
+    try:
+        return IPv4Network(text)
+    except ValueError as exc:
+        cure = "write one such as 10.2.0.0/16"
+        if "host bits" in str(exc):
+            cure = f"did you mean {IPv4Network(text, strict=False)}?"
+        raise ConfigError(f"{flag} {text!r} is no IPv4 network; {cure}") from None
+
+
+def _default_dns_subnet(whole: IPv4Network) -> IPv4Network:
+    """The documented subnet where it fits, else the same place in a range of another size: its last /24 but one."""
+    documented = IPv4Network(DEFAULT_DNS_SUBNET)
+    if documented.subnet_of(whole):
+        return documented
+    prefix = max(24, whole.prefixlen + 2)
+    size = 2 ** (32 - prefix)
+    return IPv4Network((int(whole.broadcast_address) + 1 - 2 * size, prefix))
+
+
+def _check_within(flag: str, inner: IPv4Network, whole: IPv4Network) -> None:
+    if not inner.subnet_of(whole):
+        raise ConfigError(f"{flag} {inner} is outside the range {whole}; choose a part of it")
+    if flag == "--dns-subnet" and inner == whole:
+        raise ConfigError(f"{flag} {inner} takes the whole range and leaves none for containers; choose a part of it")
+
+
+def _dns_address(text: str, reserved: IPv4Network) -> IPv4Address:
+    try:
+        address = IPv4Address(text)
+    except ValueError:
+        raise ConfigError(f"--dns-address {text!r} is no IPv4 address; write one in {reserved}") from None
+    if address not in reserved or address in (reserved.network_address, reserved.broadcast_address):
+        raise ConfigError(f"--dns-address {address} is no host address of the DNS subnet {reserved}")
+    return address
+
+
+def _listen_address(text: str) -> SocketAddress:
+    host, port = socket_address("--listen", text, DNS_PORT)
+    if ip_address(host).is_unspecified:
+        raise ConfigError(f"--listen {text} is the wildcard; name each address, so that port 53 can be shared")
+    return host, port
+
+
+def _peer_name(text: str) -> str:
+    if not _PEER_NAME.fullmatch(text):
+        raise ConfigError(f"--name {text!r} is no peer name; use letters, digits, '-', '_' and '.', at most 63")
+    return text
+
+
+def _domain(text: str) -> bytes:
+    try:
+        domain = names.parse(text.rstrip(".") or ".")
+    except RecordError as exc:
+        raise ConfigError(f"--domain: {exc}") from exc
+    if domain == names.ROOT:
+        raise ConfigError(f"--domain {text!r} is the root; give a domain such as {DEFAULT_DOMAIN}")
+    return domain
+
+
+def _ttl(seconds: int) -> int:
+    try:
+        return check_ttl(seconds)
+    except RecordError as exc:
+        raise ConfigError(f"--ttl: {exc}") from exc

@@ -1,0 +1,68 @@
+"""The `weavenet` command: addresses and attachment. Each command is one call to the daemon."""
+
+from __future__ import annotations
+
+import click
+
+from weavenet.cli.group import Group, listing_options, socket_option
+from weavenet.cli.output import listing
+from weavenet.control import Client
+
+# The settings file is shared with `weavedns`, whose `launch` has these keys.
+_DAEMON_KEYS = frozenset(
+    {
+        "attach", "dns_address", "dns_subnet", "domain", "http", "listen", "log_level", "name", "network", "no_http",
+        "no_network", "range", "state_dir", "subnet", "ttl", "upstream", "zones",
+    }
+)  # fmt: skip
+
+_EXAMPLES = """
+\b
+Examples:
+  weavenet attach app                    an address of the default subnet
+  weavenet attach app net:10.2.67.0/24   any free address there
+  weavenet ps
+"""
+
+
+@click.group(cls=Group, known_keys=_DAEMON_KEYS, epilog=_EXAMPLES)
+def main() -> None:
+    """Give containers addresses on the weave network, and take them away."""
+
+
+@main.command(epilog="\b\nExample:\n  weavenet attach app 10.2.45.3/24 net:10.2.67.0/24")
+@click.argument("container")
+@click.argument("addresses", nargs=-1, metavar="[ADDRESS]...")
+@socket_option
+def attach(container: str, addresses: tuple[str, ...], client: Client) -> None:
+    """Attach a running CONTAINER to the weave network and print its addresses.
+
+    An ADDRESS is 10.2.45.3/24 (that one), net:10.2.67.0/24 (any free one there) or net:default, which is
+    also what is taken when none is given.
+    """
+    body = {"ContainerID": container, "Endpoint": " ".join(addresses)}
+    for address in client.call("POST", "/v1/net/attach", body)["Addresses"]:
+        click.echo(address)
+
+
+@main.command(epilog="\b\nExample:\n  weavenet detach app 10.2.45.3/24")
+@click.argument("container")
+@click.argument("addresses", nargs=-1, metavar="[ADDRESS]...")
+@socket_option
+def detach(container: str, addresses: tuple[str, ...], client: Client) -> None:
+    """Take ADDRESSES, or all, from CONTAINER and print them; with the last one go interface and resolv.conf changes.
+
+    The container stays detached until it is attached again or restarts.
+    """
+    body = {"ContainerID": container, "Endpoint": " ".join(addresses)}
+    for address in client.call("POST", "/v1/net/detach", body)["Addresses"]:
+        click.echo(address)
+
+
+@main.command(epilog="\b\nExample:\n  weavenet ps --format json")
+@listing_options
+@socket_option
+def ps(form: str, quiet: bool, client: Client) -> None:
+    """List the attached containers with addresses, MAC and names; with -q only the container IDs."""
+    rows = client.call("GET", "/v1/net/containers")
+    listing(rows, ["container", "name", "addresses", "mac", "names"], form=form, quiet=quiet, key="container")

@@ -25,6 +25,10 @@ class ContainerGoneError(WeaveNetError):
     """A container ended while it was being attached."""
 
 
+class ResolverMovedError(WeaveNetError):
+    """Somebody else wrote a container's resolv.conf while it was being rewritten."""
+
+
 class NetworkError(WeaveNetError):
     """The kernel refused a change to interfaces, addresses, routes or rules."""
 

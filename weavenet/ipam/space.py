@@ -1,0 +1,70 @@
+"""Which addresses exist to be given out: the weave range less what is reserved. Never knows who holds what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+
+from netaddr import IPNetwork, IPSet
+
+from weavenet.endpoint import LONGEST_PREFIX, Explicit
+from weavenet.errors import EndpointError
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """The weave range, its part reserved for DNS peers, and the subnet for containers that ask for nothing.
+
+    Raises EndpointError when one of the latter two is not inside the range.
+    """
+
+    weave_range: IPv4Network
+    dns_subnet: IPv4Network
+    default_subnet: IPv4Network
+
+    def __post_init__(self) -> None:
+        for what, subnet in (("DNS subnet", self.dns_subnet), ("default subnet", self.default_subnet)):
+            if not subnet.subnet_of(self.weave_range):
+                raise EndpointError(f"the {what} {subnet} is not inside the weave range {self.weave_range}")
+            if subnet.prefixlen > LONGEST_PREFIX:
+                raise EndpointError(f"the {what} {subnet} is too small: a prefix length is at most {LONGEST_PREFIX}")
+        if self.default_subnet.subnet_of(self.dns_subnet):
+            raise EndpointError(
+                f"the default subnet {self.default_subnet} is reserved for DNS ({self.dns_subnet}): choose another"
+            )
+
+    def interface(self, asked: Explicit) -> IPv4Interface:
+        """The address with its prefix, when a container may have it; EndpointError says why it may not."""
+        prefix_len = self.weave_range.prefixlen if asked.prefix_len is None else asked.prefix_len
+        interface = IPv4Interface((asked.address, prefix_len))
+        network = interface.network
+        if not network.subnet_of(self.weave_range):
+            raise EndpointError(f"{interface} is not inside the weave range {self.weave_range}")
+        if interface.ip in self.dns_subnet:
+            raise EndpointError(f"{interface.ip} is in {self.dns_subnet}, which is reserved for DNS: choose another")
+        if interface.ip in {network.network_address, network.broadcast_address}:
+            raise EndpointError(f"{interface.ip} is the first or last address of {network}: choose one between them")
+        return interface
+
+    def subnet(self, asked: IPv4Network) -> IPv4Network:
+        """The subnet, when containers may have addresses there; EndpointError says why they may not."""
+        if not asked.subnet_of(self.weave_range):
+            raise EndpointError(f"the subnet {asked} is not inside the weave range {self.weave_range}")
+        if asked.subnet_of(self.dns_subnet):
+            raise EndpointError(
+                f"the subnet {asked} is in {self.dns_subnet}, which is reserved for DNS: choose another"
+            )
+        return asked
+
+    def usable(self, subnet: IPv4Network) -> Iterator[int]:
+        """Every address of a subnet that a container may have, as a number, lowest first."""
+        addresses = IPSet(IPNetwork(str(subnet)))
+        addresses -= IPSet(IPNetwork(str(self.dns_subnet)))
+        addresses -= IPSet([str(subnet.network_address), str(subnet.broadcast_address)])
+        for stretch in addresses.iter_ipranges():
+            yield from range(stretch.first, stretch.last + 1)
+
+    def dns_hosts(self) -> Iterator[IPv4Address]:
+        """Every address that a DNS peer may have, lowest first."""
+        return iter(self.dns_subnet.hosts())

@@ -18,11 +18,15 @@ ROOT = b"\0"
 
 _HOST_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?", re.IGNORECASE)
 _PLAIN = re.compile(r"[!#-\[\]-~]+")  # printable ASCII without blank, quote and backslash
-_ESCAPE = re.compile(r"\\(\d{3}|.)", re.DOTALL)
+_ESCAPED_OR_PLAIN = re.compile(r"\\([0-9]{3})|\\([ -/:-~])|([!#-\[\]-~])")
+_HEX_DIGIT_LABEL = re.compile(rb"[0-9a-f]")
+# Every byte may be written as \DDD.
+_MAX_NAME_CHARS = 4 * MAX_NAME_BYTES
 _IN_ADDR = b"\x07in-addr\x04arpa\0"
 _IP6 = b"\x03ip6\x04arpa\0"
 _IPV4_LABELS = 4
 _IPV6_LABELS = 32
+_MAX_BYTE = 255
 
 
 def parse(text: str, origin: bytes = ROOT) -> bytes:
@@ -35,12 +39,19 @@ def parse(text: str, origin: bytes = ROOT) -> bytes:
         return ROOT
     if not text:
         raise RecordError("the name is empty; give a name such as redis")
-    absolute = text.endswith(".") and not text.endswith("\\.")
-    body = text[:-1] if absolute else text
-    if "\\" in body:
-        labels = [_unescape(label, text) for label in _split_escaped(body)]
-    else:
-        labels = [_plain_label(label, text) for label in body.split(".")]
+    if len(text) > _MAX_NAME_CHARS:
+        raise RecordError(f"{text[:40]!r}... is too long; a name has at most {MAX_NAME_BYTES} bytes")
+    labels = _escaped_labels(text) if "\\" in text else [_plain_label(label, text) for label in text.split(".")]
+    absolute = not labels[-1]
+    if absolute:
+        labels.pop()
+    for label in labels:
+        if not label:
+            raise RecordError(f"{text!r} has an empty label; put one dot between labels")
+        if len(label) > MAX_LABEL_BYTES:
+            raise RecordError(
+                f"the label {label[:20].decode('latin-1')!r}... is over {MAX_LABEL_BYTES} bytes; shorten it"
+            )
     return _join(labels, ROOT if absolute else origin, text)
 
 
@@ -53,9 +64,12 @@ def parse_host(text: str, domain: bytes) -> bytes:
     if not text.isascii():
         raise RecordError(f"{text!r} has letters outside ASCII; write it in its xn-- form")
     name = parse(text, domain if "." not in text else ROOT)
-    if not is_under(name, domain) or name == domain:
-        zone = render(domain)
-        raise RecordError(f"{text} is outside the domain {zone}; write {text.split('.', maxsplit=1)[0]}.{zone}")
+    zone = render(domain)
+    if name == domain:
+        raise RecordError(f"{text!r} is the domain itself; give a name in it, such as redis.{zone}")
+    if not is_under(name, domain):
+        first = next(labels_of(name), b"redis")
+        raise RecordError(f"{text!r} is outside the domain {zone}; write {_escape(first)}.{zone}")
     for label in text.rstrip(".").split("."):
         if not _HOST_LABEL.fullmatch(label):
             raise RecordError(f"{text!r} is no host name; use letters, digits, '-' and '_' between the dots")
@@ -106,15 +120,27 @@ def reverse_zone(network: IPv4Network) -> bytes:
 
 def address_of(name: bytes) -> IPv4Address | IPv6Address | None:
     """The address that a reverse name stands for; None when it is no complete reverse name."""
-    labels = list(labels_of(name))[:-2]
-    try:
-        if name.endswith(_IN_ADDR) and len(labels) == _IPV4_LABELS:
-            return IPv4Address(b".".join(reversed(labels)).decode("ascii"))
-        if name.endswith(_IP6) and len(labels) == _IPV6_LABELS and all(len(label) == 1 for label in labels):
+    if is_under(name, _IN_ADDR):
+        labels = list(labels_of(name))[:-2]
+        try:
+            return IPv4Address(b".".join(reversed(labels)).decode("ascii")) if len(labels) == _IPV4_LABELS else None
+        except ValueError:
+            return None
+    if is_under(name, _IP6):
+        labels = list(labels_of(name))[:-2]
+        if len(labels) == _IPV6_LABELS and all(map(_HEX_DIGIT_LABEL.fullmatch, labels)):
             return IPv6Address(int(b"".join(reversed(labels)), 16))
-    except ValueError:
-        pass
     return None
+
+
+def check_wire(raw: bytes) -> bytes:
+    """Return `raw` in lower case when it is exactly one uncompressed name (RFC 1035 section 3.1), else raise."""
+    at = 0
+    while at < len(raw) and 0 < raw[at] <= MAX_LABEL_BYTES:
+        at += raw[at] + 1
+    if at != len(raw) - 1 or raw[at] or len(raw) > MAX_NAME_BYTES:
+        raise RecordError(f"{raw[:40].hex()} is no name in wire form; write the name as text")
+    return raw.lower()
 
 
 def _join(labels: list[bytes], suffix: bytes, text: str) -> bytes:
@@ -125,35 +151,25 @@ def _join(labels: list[bytes], suffix: bytes, text: str) -> bytes:
 
 
 def _plain_label(label: str, text: str) -> bytes:
-    if not label:
-        raise RecordError(f"{text!r} has an empty label; put one dot between labels")
-    if len(label) > MAX_LABEL_BYTES:
-        raise RecordError(f"the label {label[:20]!r}... is over {MAX_LABEL_BYTES} bytes long; shorten it")
-    if not _PLAIN.fullmatch(label):
+    if label and not _PLAIN.fullmatch(label):
         raise RecordError(f"{text!r} has a character that no name can have; escape it as \\DDD")
     return label.encode("ascii")
 
 
-def _split_escaped(body: str) -> list[str]:
-    return re.findall(r"(?:[^.\\]|\\.)+|(?<=\.)(?=\.|$)|^(?=\.)", body, re.DOTALL)
-
-
-def _unescape(label: str, text: str) -> bytes:
-    out = bytearray()
+def _escaped_labels(text: str) -> list[bytes]:
+    """Split at the dots that are not escaped; the last label is empty when the name ends with one."""
+    labels = [bytearray()]
     at = 0
-    while at < len(label):
-        if label[at] == "\\":
-            match = _ESCAPE.match(label, at)
-            if match is None or (match[1].isdigit() and (len(match[1]) < 3 or int(match[1]) > 255)):  # noqa: PLR2004
-                raise RecordError(f"{text!r} has a broken escape; write \\DDD with DDD at most 255")
-            out.append(int(match[1]) if match[1].isdigit() else ord(match[1]) & 0xFF)
-            at = match.end()
+    while at < len(text):
+        match = _ESCAPED_OR_PLAIN.match(text, at)
+        if match is None or (match[1] and int(match[1]) > _MAX_BYTE):
+            raise RecordError(f"{text!r} has a broken escape; write \\DDD with DDD at most 255")
+        if match[3] == ".":
+            labels.append(bytearray())
         else:
-            out += _plain_label(label[at], text)
-            at += 1
-    if not 0 < len(out) <= MAX_LABEL_BYTES:
-        raise RecordError(f"{text!r} has a label of {len(out)} bytes; labels have 1 to {MAX_LABEL_BYTES}")
-    return bytes(out)
+            labels[-1].append(int(match[1]) if match[1] else ord(match[2] or match[3]))
+        at = match.end()
+    return [bytes(label) for label in labels]
 
 
 def _escape(label: bytes) -> str:

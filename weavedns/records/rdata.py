@@ -15,6 +15,8 @@ MAX_STRING_BYTES = 255
 _MAX_U16 = 65535
 _SRV_FIXED_BYTES = 6
 _MX_FIXED_BYTES = 2
+_MAX_BYTE = 255
+_GENERIC = r"\#"
 
 Parser = Callable[[Sequence[str], bytes], bytes]
 Renderer = Callable[[bytes], str]
@@ -25,8 +27,8 @@ def parse(rtype: int, fields: Sequence[str], origin: bytes) -> bytes:
 
     Any type also takes the generic form ``\# LENGTH HEX`` (RFC 3597 section 5). Raises RecordError.
     """
-    if fields and fields[0] == r"\#":
-        return _parse_generic(fields[1:])
+    if fields and fields[0] == _GENERIC:
+        return check(rtype, _parse_generic(fields[1:]))
     parser = _PARSERS.get(rtype)
     if parser is None:
         raise RecordError(rf"{type_name(rtype)} data cannot be written this way; use the generic form \# LENGTH HEX")
@@ -37,6 +39,23 @@ def render(rtype: int, rdata: bytes) -> str:
     """Write record data in master-file form, names with their final dot; unknown types in the generic form."""
     renderer = _RENDERERS.get(rtype)
     return renderer(rdata) if renderer else rf"\# {len(rdata)} {rdata.hex()}".rstrip()
+
+
+def check(rtype: int, raw: bytes) -> bytes:
+    """Return wire data, names in it in lower case, when it is what this type holds; else raise RecordError."""
+    size = _SIZES.get(rtype)
+    if size is not None and len(raw) != size:
+        raise RecordError(f"{raw[:40].hex()!r} is no {type_name(rtype)} data; that has {size} bytes")
+    fixed = _BYTES_BEFORE_NAME.get(rtype)
+    if fixed is not None:
+        return raw[:fixed] + names.check_wire(raw[fixed:])
+    if rtype == RecordType.TXT:
+        at = 0
+        while at < len(raw):
+            at += raw[at] + 1
+        if not raw or at != len(raw):
+            raise RecordError(f"{raw[:40].hex()!r} is no TXT data; each string needs its length before it")
+    return raw
 
 
 def srv(priority: int, weight: int, port: int, target: bytes) -> bytes:
@@ -73,7 +92,8 @@ def _parse_a(fields: Sequence[str], _: bytes) -> bytes:
 def _parse_aaaa(fields: Sequence[str], _: bytes) -> bytes:
     (text,) = _take(fields, "ADDRESS")
     try:
-        return IPv6Address(text).packed
+        # A scope (fe80::1%eth0) means nothing outside its own host.
+        return IPv6Address(text.replace("%", "no scope")).packed
     except ValueError:
         raise RecordError(f"{text!r} is no IPv6 address; write one such as 2001:db8::7") from None
 
@@ -106,13 +126,12 @@ def _parse_txt(fields: Sequence[str], _: bytes) -> bytes:
 
 
 def _parse_generic(fields: Sequence[str]) -> bytes:
-    try:
-        raw = bytes.fromhex("".join(fields[1:]))
+    digits = "".join(fields[1:])
+    if fields and re.fullmatch(r"[0-9]{1,5}", fields[0]) and re.fullmatch(r"(?:[0-9A-Fa-f]{2})*+", digits):
+        raw = bytes.fromhex(digits)
         if len(raw) == int(fields[0]):
             return _bounded(raw)
-    except (ValueError, IndexError):
-        pass
-    raise RecordError(rf"'\# {' '.join(fields)}' is no generic data; write \# LENGTH HEX")
+    raise RecordError(rf"'\# {' '.join(fields)}' is no generic data; write \# LENGTH HEX, LENGTH in bytes")
 
 
 def _bounded(raw: bytes) -> bytes:
@@ -123,17 +142,24 @@ def _bounded(raw: bytes) -> bytes:
 
 def _unescape(text: str) -> bytes:
     def byte(match: re.Match[bytes]) -> bytes:
-        if not match[1].isdigit():
-            return match[1]
-        if len(match[1]) < 3 or int(match[1]) > 255:  # noqa: PLR2004
+        escaped = match[1]
+        if not escaped.isdigit():
+            if not escaped:
+                raise RecordError(f"{text!r} ends with a backslash; write it twice to mean itself")
+            return escaped
+        if len(escaped) < 3 or int(escaped) > _MAX_BYTE:  # noqa: PLR2004 - three digits, as RFC 1035 says
             raise RecordError(f"{text!r} has a broken escape; write \\DDD with DDD at most 255")
-        return bytes((int(match[1]),))
+        return bytes((int(escaped),))
 
-    return re.sub(rb"\\(\d{1,3}|.)", byte, text.encode(), flags=re.DOTALL)
+    try:
+        raw = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise RecordError(f"{text!r} has a character that is none; write it as \\DDD") from None
+    return re.sub(rb"\\(\d{1,3}|.|$)", byte, raw, flags=re.DOTALL) if b"\\" in raw else raw
 
 
 def _render_name(rdata: bytes) -> str:
-    return names.render(rdata).rstrip(".") + "."
+    return "." if rdata == names.ROOT else names.render(rdata) + "."
 
 
 def _render_mx(rdata: bytes) -> str:
@@ -180,4 +206,12 @@ _RENDERERS: dict[int, Renderer] = {
     RecordType.MX: _render_mx,
     RecordType.SRV: _render_srv,
     RecordType.TXT: _render_txt,
+}
+_SIZES: dict[int, int] = {RecordType.A: 4, RecordType.AAAA: 16}
+_BYTES_BEFORE_NAME: dict[int, int] = {
+    RecordType.NS: 0,
+    RecordType.CNAME: 0,
+    RecordType.PTR: 0,
+    RecordType.MX: _MX_FIXED_BYTES,
+    RecordType.SRV: _SRV_FIXED_BYTES,
 }

@@ -9,7 +9,7 @@ from enum import IntEnum, StrEnum
 from weavedns.errors import RecordError
 
 MAX_TTL_S = 2**31 - 1
-_TYPE_NUMBER = re.compile(r"TYPE(\d{1,5})")
+_TYPE_NUMBER = re.compile(r"TYPE([0-9]{1,5})")
 _MAX_TYPE = 65535
 
 
@@ -58,7 +58,7 @@ class Record:
 
 def type_code(text: str) -> int:
     """The number of a record type given by name or as TYPEnnn; raises RecordError for anything else."""
-    upper = text.upper()
+    upper = text.upper() if text.isascii() else text
     if upper in RecordType.__members__:
         return int(RecordType[upper])
     match = _TYPE_NUMBER.fullmatch(upper)

@@ -143,8 +143,9 @@ class Resolver:
     before: bytes
 
 
-_Fact = Pair | Enslaved | HostUp | Tuned | Address | InsideUp | Route
-Step = _Fact | Leftover | Alias | Announcement | Resolver
+HostStep = Leftover | Pair | Alias | Enslaved | HostUp
+InsideStep = Tuned | Address | InsideUp | Route
+Step = HostStep | InsideStep | Announcement | Resolver
 
 
 def undo(step: Step) -> Step | None:

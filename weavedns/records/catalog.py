@@ -82,6 +82,13 @@ class Catalog:
         self.version += 1
         return [Change(old, added=False)]
 
+    def apply(self, changes: Iterable[Change]) -> list[Change]:
+        """Make changes that were worked out elsewhere, and return what they change here."""
+        made = []
+        for change in changes:
+            made += self.add(change.record) if change.added else self.remove(change.record)
+        return made
+
     def replace(self, holder: str, records: Iterable[Record]) -> list[Change]:
         """Make `records` all that `holder` has; what stays the same is not touched, so it never blinks."""
         wanted = dict.fromkeys(records)

@@ -30,13 +30,16 @@ _MAX_BYTE = 255
 
 
 def parse(text: str, origin: bytes = ROOT) -> bytes:
-    """Read a name in master-file form (RFC 1035 section 5.1); a name without a final dot is put under `origin`.
+    """Read a name in master-file form (RFC 1035 section 5.1): ``@`` is `origin`, and a name without a final dot is
+    put under it.
 
     Raises RecordError for an empty label, a label over 63 bytes, a name over 255 bytes, or a character that
     must be escaped.
     """
     if text == ".":
         return ROOT
+    if text == "@":
+        return origin
     if not text:
         raise RecordError("the name is empty; give a name such as redis")
     if len(text) > _MAX_NAME_CHARS:

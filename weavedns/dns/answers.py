@@ -1,0 +1,180 @@
+"""What is answered for each name of ours, kept in step with the catalog. Knows no packet and no asker."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from weavedns.dns import rrset
+from weavedns.dns.reverse import ReverseIndex, octets_of
+from weavedns.dns.rrset import RRset
+from weavedns.dns.tree import EMPTY, Node, RRsets, Tree
+from weavedns.dns.wire import CLASS_IN_BYTES, rr_head
+from weavedns.dns.zone import Authority, Zone, reverse_zones
+from weavedns.records import names
+from weavedns.records.catalog import Catalog, Change
+from weavedns.records.record import Record, RecordType
+
+__all__ = ["Answers", "Found", "Zone"]
+
+_IN_ADDR_BYTES = len(b"\x07in-addr\x04arpa\0")
+_CHANGES_A_SLICE = 1000
+# More PTR records than this do not fit into any message.
+MAX_POINTERS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What we have for a name of ours: its node, None when no such name exists, and the zone that says so."""
+
+    node: Node | None
+    authority: Authority
+
+
+def tail(rtype: int) -> bytes:
+    """How a question for this type ends: type and class IN."""
+    return rtype.to_bytes(2, "big") + CLASS_IN_BYTES
+
+
+A_IN = tail(RecordType.A)
+NS_IN = tail(RecordType.NS)
+SOA_IN = tail(RecordType.SOA)
+PTR_IN = tail(RecordType.PTR)
+CNAME_IN = tail(RecordType.CNAME)
+
+
+class Answers:
+    """Ready-made RRsets for every name of the catalog that is in one of our zones.
+
+    `nodes` (the domain's names) and `domain` are there for the responder to look at, not to change.
+    """
+
+    def __init__(self, zone: Zone, catalog: Catalog) -> None:
+        self.zone = zone
+        self.domain = zone.domain
+        self.authority = Authority(zone.domain, zone)
+        self._catalog = catalog
+        self._reverse_zones = {apex: Authority(apex, zone) for apex in reverse_zones(zone.weave_range)}
+        self._forward = Tree(zone.domain.__eq__)
+        self._reverse = Tree(self._reverse_zones.__contains__)
+        self._addresses = ReverseIndex(zone.weave_range)
+        self._tails: dict[int, bytes] = {}
+        self.nodes = self._forward.nodes
+        for authority in (self.authority, *self._reverse_zones.values()):
+            self._rebuild(authority.apex)
+        self.apply(Change(record, added=True) for record in catalog)
+
+    def apply(self, changes: Iterable[Change]) -> None:
+        """Take in what changed. The catalog, as it is now, says what is true; the changes say where to look."""
+        pending = iter(changes)
+        while some := list(islice(pending, _CHANGES_A_SLICE)):
+            touched: dict[bytes, list[Record]] = {}
+            for change in some:
+                touched.setdefault(change.record.name, []).append(change.record)
+            for name, records in touched.items():
+                if self._rebuild(name):
+                    self._index_addresses(name, records)
+
+    def find(self, name: bytes) -> Found | None:
+        """What we have for a name in lower case; None when it is in none of our zones."""
+        if names.is_under(name, self.domain):
+            return Found(self.nodes.get(name), self.authority)
+        return self.find_reverse(name)
+
+    def find_reverse(self, name: bytes) -> Found | None:
+        """As `find`, for the reverse zones only."""
+        labels: list[bytes] = []
+        at, end = 0, len(name) - 1
+        while (rest := name[at:]) not in self._reverse_zones:
+            if at >= end:
+                return None
+            labels.append(name[at : at + name[at] + 1])
+            at += name[at] + 1
+        authority = self._reverse_zones[rest]
+        below = len(rest) - _IN_ADDR_BYTES
+        while at < len(name) - _IN_ADDR_BYTES and below:
+            labels.append(name[at : at + name[at] + 1])
+            at += name[at] + 1
+        return Found(self._reverse_node(name, octets_of(labels)), authority)
+
+    def lookup(self, name: bytes, rtype: int) -> list[bytes]:
+        """The record data that we answer with for a name of ours and a type."""
+        found = self.find(name)
+        if found is None or found.node is None:
+            return []
+        rrsets: RRsets = {A_IN: found.node} if isinstance(found.node, bytes) else found.node
+        body = rrsets.get(tail(rtype), b"")
+        whole = body if isinstance(body, bytes) else body.next()
+        head = len(rr_head(rtype, 0, 0))
+        return [record[head:] for record in rrset.records(whole)]
+
+    def _rebuild(self, name: bytes) -> bool:
+        """Make the node of a name again; False when the name is in none of our zones."""
+        authority, tree = self.authority, self._forward
+        if not names.is_under(name, self.domain):
+            found = self.find_reverse(name)
+            if found is None:
+                return False
+            authority, tree = found.authority, self._reverse
+        records = self._catalog.of_name(name)
+        if len(records) == 1 and records[0].rtype == RecordType.A and name != authority.apex:
+            record = records[0]
+            tree.put(name, rr_head(RecordType.A, record.ttl_s, len(record.rdata)) + record.rdata)
+        elif records or name == authority.apex:
+            tree.put(name, self._rrsets(records, authority if name == authority.apex else None))
+        else:
+            tree.remove(name)
+        return True
+
+    def _rrsets(self, records: Sequence[Record], apex: Authority | None) -> RRsets:
+        by_type: dict[int, list[Record]] = {}
+        for record in records:
+            by_type.setdefault(record.rtype, []).append(record)
+        made: RRsets = {}
+        if apex:
+            made = {SOA_IN: apex.soa(), NS_IN: apex.ns()}
+        for rtype, same in by_type.items():
+            end = self._tails.setdefault(rtype, tail(rtype))
+            if end not in made:
+                made[end] = _rrset_of(rtype, same)
+        return made
+
+    def _index_addresses(self, name: bytes, touched: Iterable[Record]) -> None:
+        now: Collection[bytes] | None = None
+        for record in touched:
+            if record.rtype != RecordType.A or not self._addresses.covers(record.rdata):
+                continue
+            if now is None:
+                now = {known.rdata for known in self._catalog.of_name(name) if known.rtype == RecordType.A}
+            if record.rdata in now:
+                self._addresses.add(record.rdata, name)
+            else:
+                self._addresses.remove(record.rdata, name)
+
+    def _reverse_node(self, name: bytes, octets: bytes | None) -> Node | None:
+        own = self._reverse.nodes.get(name)
+        if octets is None:
+            return own
+        holders = list(islice(self._addresses.names_of(octets), MAX_POINTERS))
+        if not holders:
+            return own if own is not None or not self._addresses.has_under(octets) else EMPTY
+        pointers = [known for known in self._catalog.of_name(name) if known.rtype == RecordType.PTR]
+        ttl_s = min(record.ttl_s for record in [*pointers, *self._standing_for(octets, holders)])
+        rdatas = [*holders, *(record.rdata for record in pointers)]
+        rrsets: RRsets = {A_IN: own} if isinstance(own, bytes) else dict(own or EMPTY)
+        # The host name was registered first and stays first: this order does not turn.
+        rrsets[PTR_IN] = rrset.build(RecordType.PTR, ttl_s, rdatas, turning=False)
+        return rrsets
+
+    def _standing_for(self, address: bytes, holders: Iterable[bytes]) -> Iterable[Record]:
+        for name in holders:
+            for record in self._catalog.of_name(name):
+                if record.rtype == RecordType.A and record.rdata == address:
+                    yield record
+
+
+def _rrset_of(rtype: int, records: Sequence[Record]) -> RRset:
+    # RFC 2181 section 5.2: one TTL for an RRset.
+    ttl_s = min(record.ttl_s for record in records)
+    return rrset.build(rtype, ttl_s, [record.rdata for record in records])

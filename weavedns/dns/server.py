@@ -1,0 +1,187 @@
+"""The DNS server: its listeners, the two paths of a query, and what forwards. Holds no rule about any query."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from weavedns.dns import holder
+from weavedns.dns.access import Access
+from weavedns.dns.answers import Answers
+from weavedns.dns.forwarder import Forwarder
+from weavedns.dns.resolver import Answer, Drop, Resolver, Transport
+from weavedns.dns.responder import Responder
+from weavedns.dns.stats import DnsStats
+from weavedns.dns.tcp import TcpListener
+from weavedns.dns.udp import UdpListener
+from weavedns.dns.upstream import Upstreams
+from weavedns.dns.wire import Flag, Rcode
+from weavedns.errors import ListenError
+
+_BACKLOG = 128
+# With port 0 the kernel picks one for UDP, and it may be taken for TCP.
+_PORT_TRIES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Listener:
+    host: str
+    port: int
+    udp: UdpListener
+    tcp: TcpListener
+    server: asyncio.Server
+
+
+class DnsServer:
+    """Answers queries on each address that it was told to listen on, from `start` until `close`."""
+
+    def __init__(
+        self, answers: Answers, access: Access, upstreams: Upstreams, *, stats: DnsStats | None = None
+    ) -> None:
+        self.stats = stats or DnsStats()
+        self._answers = answers
+        self._access = access
+        self._responder = Responder(answers, self.stats)
+        self._resolver = Resolver(answers, upstreams)
+        self._forwarder = Forwarder(self.stats)
+        self._listeners: list[_Listener] = []
+        self._started = False
+
+    @property
+    def listening(self) -> list[tuple[str, int]]:
+        """The addresses and ports that are ours."""
+        return [(listener.host, listener.port) for listener in self._listeners]
+
+    async def listen(self, host: str, port: int) -> None:
+        """Take UDP and TCP on exactly this address; port 0 is any free one. Until `start`, queries wait.
+
+        Raises ListenError, which names who holds the port, or says what is wrong with the address.
+        """
+        udp, tcp = _bind(host, port)
+        asked = TcpListener(self._ask_tcp, self.stats)
+        server = await asyncio.get_running_loop().create_server(asked.connection, sock=tcp, start_serving=False)
+        port = tcp.getsockname()[1]
+        listener = UdpListener(udp, self._responder, self._access, self._ask_udp, self.stats)
+        self._listeners.append(_Listener(host, port, listener, asked, server))
+        if self._started:
+            await self._begin(self._listeners[-1])
+
+    async def start(self) -> None:
+        """Begin to answer, what has been waiting first."""
+        self._started = True
+        for listener in self._listeners:
+            await self._begin(listener)
+
+    async def close(self) -> None:
+        """Stop answering and give all addresses back."""
+        listeners, self._listeners = self._listeners, []
+        await self._forwarder.close()
+        for listener in listeners:
+            listener.udp.close()
+            listener.server.close()
+            listener.tcp.close()
+
+    def lookup(self, name: bytes, rtype: int) -> list[bytes]:
+        """The record data that this server answers with from its own records; `name` in wire form, lower case."""
+        return self._answers.lookup(name, rtype)
+
+    async def _begin(self, listener: _Listener) -> None:
+        listener.udp.start()
+        await listener.server.start_serving()
+
+    def _ask_udp(self, packet: bytes, recursion: bool, send: Callable[[bytes], None]) -> bytes | None:
+        return self._take_care(packet, recursion, Transport.UDP, send)
+
+    def _ask_tcp(self, packet: bytes, client: bytes, send: Callable[[bytes], None]) -> bytes | None:
+        recursion = self._access.may_forward(client)
+        self.stats.queries += 1
+        reply = self._responder.answer(packet, recursion=recursion)
+        if reply is not None:
+            self.stats.answered += 1
+            return reply
+        return self._take_care(packet, recursion, Transport.TCP, send)
+
+    def _take_care(
+        self, packet: bytes, recursion: bool, transport: Transport, send: Callable[[bytes], None]
+    ) -> bytes | None:
+        """The careful path: the reply, empty for none at all, or None when `send` gets it later."""
+        match self._resolver.resolve(packet, recursion=recursion, transport=transport):
+            case Answer(reply, rcode):
+                self._count(reply, rcode)
+                return reply
+            case Drop():
+                self.stats.dropped += 1
+                return b""
+            case wanted:
+                return self._forwarder.forward(wanted, send)
+
+    def _count(self, reply: bytes, rcode: Rcode) -> None:
+        stats = self.stats
+        match rcode:
+            case Rcode.NOERROR:
+                stats.answered += 1
+            case Rcode.NXDOMAIN:
+                stats.answered += 1
+                stats.nxdomain += 1
+            case Rcode.REFUSED:
+                stats.refused += 1
+            case Rcode.SERVFAIL:
+                stats.servfail += 1
+            case Rcode.NOTIMP | Rcode.BADVERS:
+                stats.not_implemented += 1
+            case Rcode.FORMERR:
+                stats.malformed += 1
+        if int.from_bytes(reply[2:4], "big") & Flag.TC:
+            stats.truncated += 1
+
+
+def _bind(host: str, port: int) -> tuple[socket.socket, socket.socket]:
+    """Sockets for UDP and TCP on the same address and port, both non-blocking; TCP listens."""
+    try:
+        if ip_address(host.partition("%")[0]).is_unspecified:
+            raise ListenError(f"{host} means every address; name the ones to listen on, one by one")
+    except ValueError:
+        raise ListenError(f"{host!r} is no IP address to listen on; write one such as 10.2.254.1") from None
+    for attempt in range(_PORT_TRIES):
+        udp = _open(socket.SOCK_DGRAM, host, port)
+        try:
+            return udp, _open(socket.SOCK_STREAM, host, udp.getsockname()[1])
+        except ListenError:
+            udp.close()
+            if port or attempt == _PORT_TRIES - 1:
+                raise
+    raise AssertionError  # the last attempt returned or raised
+
+
+def _open(kind: socket.SocketKind, host: str, port: int) -> socket.socket:
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=kind, flags=socket.AI_NUMERICHOST)[0]
+    sock = socket.socket(family, kind)
+    try:
+        sock.setblocking(False)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if kind == socket.SOCK_STREAM:
+            # Connections of a daemon that has just ended must not keep the port.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        if kind == socket.SOCK_STREAM:
+            sock.listen(_BACKLOG)
+    except OSError as exc:
+        sock.close()
+        raise ListenError(_why(exc, kind, host, port)) from exc
+    return sock
+
+
+def _why(error: OSError, kind: socket.SocketKind, host: str, port: int) -> str:
+    where = f"{'TCP' if kind == socket.SOCK_STREAM else 'UDP'} {host} port {port}"
+    if error.errno == errno.EADDRINUSE:
+        return f"{where} is taken by {holder.describe(kind, host, port)}; stop it or listen on another address"
+    if error.errno == errno.EACCES:
+        return f"no permission to listen on {where}; run as root, or take a port above 1023"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"{host} is no address of this host; `ip address` lists those that can be listened on"
+    return f"cannot listen on {where}: {error.strerror}"

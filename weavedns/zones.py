@@ -251,10 +251,11 @@ def _contents(path: Path) -> bytes:
     return data
 
 
-def _same_objects(before: Iterable[Record], after: Iterable[Record]) -> tuple[Record, ...]:
+def _same_objects(before: Iterable[Record], after: Sequence[Record]) -> tuple[Record, ...]:
     """What is there after, as the objects of before where nothing changed: the catalog holds those already."""
-    old = {(record, record.ttl_s): record for record in before}
-    return tuple(old.get((record, record.ttl_s), record) for record in after)
+    old = {record: record for record in before}
+    same = ((record, old.get(record, record)) for record in after)
+    return tuple(was if was.ttl_s == record.ttl_s else record for record, was in same)
 
 
 def _read(path: Path, before: Iterable[Record], after: Sequence[Record]) -> ZoneRead:

@@ -44,7 +44,7 @@ class Group(click.Group):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self._errors = (WeaveNetError, *errors)
+        self._errors: tuple[type[Exception], ...] = (WeaveNetError, *errors)
         self._known_keys = known_keys
         self.params.append(
             click.Option(

@@ -1,0 +1,268 @@
+"""The control API: HTTP on a Unix socket, JSON in and out. It decodes, calls one operation, encodes: no rules."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from aiohttp import web
+
+from weavedns.control.operations import Operations
+from weavedns.errors import (
+    ConfigError,
+    EngineError,
+    RecordError,
+    StoreError,
+    UnknownContainerError,
+    UnknownRecordError,
+    WeaveError,
+)
+from weavenet.errors import (
+    AddressInUseError,
+    ContainerGoneError,
+    EndpointError,
+    NoAddressError,
+    NotAttachedError,
+    WeaveNetError,
+)
+
+log = logging.getLogger(__name__)
+
+SOCKET_MODE = 0o660
+_SHUTDOWN_S = 2.0
+# The first class that fits gives the status; anything else of our own trees is a 500 with its sentence.
+_STATUS: tuple[tuple[type[Exception], int], ...] = (
+    (UnknownContainerError, 404),
+    (UnknownRecordError, 404),
+    (NotAttachedError, 404),
+    (EndpointError, 400),
+    (RecordError, 400),
+    (ConfigError, 400),
+    (AddressInUseError, 409),
+    (ContainerGoneError, 409),
+    (NoAddressError, 409),
+    (EngineError, 503),
+    (StoreError, 507),
+)
+
+Body = TypeVar("Body", bound=msgspec.Struct)
+
+
+class AttachBody(msgspec.Struct, forbid_unknown_fields=True):
+    """What attach and detach take; the field names are those of the published API."""
+
+    ContainerID: str
+    Endpoint: str = ""
+
+
+class RecordsBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Records to add or remove: data in master-file form, or a container whose addresses are meant."""
+
+    name: str
+    data: list[str] = []
+    type: str = ""
+    ttl: int | None = None
+    container: str = ""
+
+
+class StopBody(msgspec.Struct, forbid_unknown_fields=True):
+    """How to stop: with `clean`, containers are detached and the bridge and its rules removed first."""
+
+    clean: bool = False
+
+
+def application(operations: Operations) -> web.Application:
+    """The whole API as an aiohttp application over the daemon's operations."""
+    app = web.Application(middlewares=[_errors_as_json])
+    app.add_routes([*_network_routes(operations), *_record_routes(operations), *_daemon_routes(operations)])
+    return app
+
+
+@contextlib.asynccontextmanager
+async def serve(operations: Operations, listener: socket.socket) -> AsyncIterator[None]:
+    """Answer on a socket that `bind` made for as long as the context lasts."""
+    runner = web.AppRunner(application(operations), access_log=None, shutdown_timeout=_SHUTDOWN_S)
+    await runner.setup()
+    try:
+        await web.SockSite(runner, listener).start()
+        yield
+    finally:
+        await runner.cleanup()
+
+
+def bind(path: Path) -> socket.socket:
+    """Bind the control socket with mode 0660, in place of a stale one but never of one that a daemon answers on."""
+    try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        _remove_stale(path)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        # The mode must be right from the first moment: a chmod afterwards would leave a gap.
+        umask = os.umask(0o777 & ~SOCKET_MODE)
+        try:
+            listener.bind(str(path))
+        except OSError:
+            listener.close()
+            raise
+        finally:
+            os.umask(umask)
+    except OSError as exc:
+        reason = exc.strerror or str(exc)
+        raise ConfigError(
+            f"the control socket {path} cannot be made: {reason}; choose another with --socket"
+        ) from exc
+    listener.setblocking(False)
+    return listener
+
+
+def release(listener: socket.socket, path: Path) -> None:
+    """Close the control socket and remove its file."""
+    listener.close()
+    path.unlink(missing_ok=True)
+
+
+def _remove_stale(path: Path) -> None:
+    if not path.exists():
+        return
+    if not path.is_socket():
+        raise ConfigError(f"{path} is no socket; choose another with --socket or remove the file")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+        except TimeoutError:
+            pass
+        else:
+            raise ConfigError(f"a daemon already answers on {path}; stop it with 'weavedns stop' or use --socket")
+
+
+@web.middleware
+async def _errors_as_json(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except web.HTTPException as exc:
+        if exc.status < 400:  # noqa: PLR2004
+            raise
+        return _error(exc.status, f"{request.method} {request.path}: {exc.reason}")
+    except (WeaveError, WeaveNetError) as exc:
+        status = next((code for kind, code in _STATUS if isinstance(exc, kind)), 500)
+        return _error(status, str(exc))
+    except Exception:
+        log.exception("%s %s failed", request.method, request.path)
+        return _error(500, "the daemon failed; its log says why")
+
+
+def _error(status: int, sentence: str) -> web.Response:
+    return web.json_response({"Error": " ".join(sentence.split())}, status=status)
+
+
+async def _decode(request: web.Request, kind: type[Body]) -> Body:
+    raw = await request.read()
+    try:
+        return msgspec.json.decode(raw or b"{}", type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise RecordError(f"the request body is not what {request.path} takes: {exc}") from exc
+
+
+def _network_routes(operations: Operations) -> list[web.RouteDef]:
+    async def attach(request: web.Request) -> web.Response:
+        body = await _decode(request, AttachBody)
+        addresses = await operations.attach(body.ContainerID, body.Endpoint.split())
+        return web.json_response({"IP": str(addresses[0].ip), "Addresses": [str(each) for each in addresses]})
+
+    async def detach(request: web.Request) -> web.Response:
+        body = await _decode(request, AttachBody)
+        addresses = await operations.detach(body.ContainerID, body.Endpoint.split())
+        return web.json_response({"Addresses": [str(each) for each in addresses]})
+
+    async def containers(_: web.Request) -> web.Response:
+        return web.json_response(await operations.containers())
+
+    return [
+        web.post("/v1/net/attach", attach),
+        web.post("/v1/net/detach", detach),
+        web.get("/v1/net/containers", containers),
+    ]
+
+
+def _record_routes(operations: Operations) -> list[web.RouteDef]:
+    async def add(request: web.Request) -> web.Response:
+        body = await _decode(request, RecordsBody)
+        if body.container:
+            await operations.add_container_name(body.name, body.container)
+        else:
+            await operations.add_records(body.name, body.data, rtype=body.type, ttl_s=body.ttl)
+        return web.json_response({})
+
+    async def remove(request: web.Request) -> web.Response:
+        body = await _decode(request, RecordsBody)
+        return web.json_response({"removed": await operations.remove_records(body.name, body.data)})
+
+    async def listed(_: web.Request) -> web.Response:
+        return web.json_response(operations.records())
+
+    async def lookup(request: web.Request) -> web.Response:
+        query = request.query
+        return web.json_response(operations.lookup(query.get("name", ""), query.get("type", "A")))
+
+    async def export(_: web.Request) -> web.Response:
+        return web.Response(text=operations.export())
+
+    async def put_name(request: web.Request) -> web.Response:
+        form = await request.post()
+        fqdn = str(form.get("fqdn") or request.query.get("fqdn") or "")
+        await operations.put_name(request.match_info["id"], request.match_info["ip"], fqdn)
+        return web.Response(status=204)
+
+    async def delete_name(request: web.Request) -> web.Response:
+        info = request.match_info
+        await operations.delete_name(info["id"], info.get("ip"), request.query.get("fqdn"))
+        return web.Response(status=204)
+
+    async def get_name(request: web.Request) -> web.Response:
+        return web.json_response(operations.addresses_of(request.match_info["fqdn"]))
+
+    return [
+        web.post("/v1/records", add),
+        web.delete("/v1/records", remove),
+        web.get("/v1/records", listed),
+        web.get("/v1/lookup", lookup),
+        web.get("/v1/export", export),
+        web.put("/name/{id}/{ip}", put_name),
+        web.delete("/name/{id}", delete_name),
+        web.delete("/name/{id}/{ip}", delete_name),
+        web.get("/name/{fqdn}", get_name),
+        web.get("/name", listed),
+    ]
+
+
+def _daemon_routes(operations: Operations) -> list[web.RouteDef]:
+    async def status(request: web.Request) -> web.Response:
+        return web.Response(text=operations.status(request.query.get("section", "")))
+
+    async def report(_: web.Request) -> web.Response:
+        return web.json_response(operations.report())
+
+    async def domain(_: web.Request) -> web.Response:
+        return web.Response(text=operations.domain() + "\n")
+
+    async def stop(request: web.Request) -> web.Response:
+        body = await _decode(request, StopBody)
+        await operations.stop(clean=body.clean)
+        return web.json_response({})
+
+    return [
+        web.get("/status", status),
+        web.get("/report", report),
+        web.get("/domain", domain),
+        web.post("/v1/stop", stop),
+    ]

@@ -1,0 +1,40 @@
+"""The daemon's counters in Prometheus form. Reads the report; keeps nothing of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class ReportCollector(Collector):
+    """Turns a report into metric families each time it is scraped."""
+
+    def __init__(self, report: Callable[[], dict[str, Any]]) -> None:
+        self._report = report
+
+    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+        """Yield the families of one scrape."""
+        report = self._report()
+        queries = CounterMetricFamily("weavedns_dns_events", "DNS messages by what became of them", labels=["kind"])
+        for kind, count in report["dns"]["queries"].items():
+            queries.add_metric([kind], count)
+        yield queries
+        yield GaugeMetricFamily("weavedns_records", "Records in the catalog", value=report["dns"]["records"])
+        yield GaugeMetricFamily("weavedns_containers", "Attached containers", value=len(report["containers"]))
+        yield GaugeMetricFamily(
+            "weavedns_engine_up", "Whether the Docker engine answers", value=float(report["engine"] == "connected")
+        )
+        yield GaugeMetricFamily("weavedns_uptime_seconds", "Seconds since the launch", value=report["uptime_s"])
+
+
+def render(report: Callable[[], dict[str, Any]]) -> bytes:
+    """One scrape as text."""
+    registry = CollectorRegistry()
+    registry.register(ReportCollector(report))
+    return generate_latest(registry)

@@ -1,0 +1,254 @@
+"""What a command asks of the daemon, one method each: finds the parts that do it and words the result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, ip_address
+from typing import Any
+
+from weavedns import __version__
+from weavedns.config import Settings
+from weavedns.containers.service import ContainerService, Known
+from weavedns.dns.server import DnsServer
+from weavedns.errors import ConfigError, RecordError, UnknownRecordError
+from weavedns.records import names, rdata, zonefile
+from weavedns.records.catalog import Catalog
+from weavedns.records.record import Record, RecordType, type_code, type_name
+from weavedns.registry import Registry
+from weavedns.zones import ZoneWatcher
+
+SHORT_ID = 12
+# What scripts written for the earlier name API pass for an address that is no container's.
+_EXTERNAL = "weave:extern"
+_SECTIONS = ("dns", "upstream", "containers", "zones")
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The daemon's parts that commands reach; `containers` is None when it runs without the network part."""
+
+    settings: Settings
+    catalog: Catalog
+    dns: DnsServer
+    registry: Registry
+    zones: ZoneWatcher
+    containers: ContainerService | None
+    dns_address: IPv4Address | None
+    started_at: float
+    upstreams: Callable[[], Sequence[tuple[str, int]]]
+    stop: Callable[[bool], Awaitable[None]]
+
+
+class Operations:
+    """The operations behind the control API and the status page."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def attach(self, ref: str, endpoints: Sequence[str]) -> list[IPv4Interface]:
+        """Attach a container; see ContainerService.attach."""
+        return await self._containers().attach(_given(ref, "ContainerID"), endpoints)
+
+    async def detach(self, ref: str, endpoints: Sequence[str]) -> list[IPv4Interface]:
+        """Detach a container; see ContainerService.detach."""
+        return await self._containers().detach(_given(ref, "ContainerID"), endpoints)
+
+    async def containers(self) -> list[dict[str, Any]]:
+        """The attached containers, a row each."""
+        return [_container_row(known) for known in self._containers().attached()]
+
+    async def add_records(self, name: str, data: Sequence[str], *, rtype: str, ttl_s: int | None) -> None:
+        """Add records by hand; see Registry.add."""
+        await self._parts.registry.add(_given(name, "name"), data, rtype=rtype, ttl_s=ttl_s)
+
+    async def add_container_name(self, name: str, ref: str) -> None:
+        """Give an attached container one more name."""
+        known = await self._containers().resolve(ref)
+        await self._parts.registry.add_container_name(_given(name, "name"), known.container.id)
+
+    async def remove_records(self, name: str, data: Sequence[str]) -> int:
+        """Remove what was added by hand; see Registry.remove."""
+        return await self._parts.registry.remove(_given(name, "name"), data)
+
+    def records(self) -> list[dict[str, Any]]:
+        """Every record, a row each, by name."""
+        return [_record_row(record) for record in sorted(self._parts.catalog, key=_by_name)]
+
+    def lookup(self, name: str, rtype: str) -> list[str]:
+        """What this peer answers for a name, or for an address's reverse name, in presentation form."""
+        code = type_code(rtype)
+        try:
+            wire = names.reverse(ip_address(name))
+            code = RecordType.PTR if code == RecordType.A else code
+        except ValueError:
+            domain = self._parts.settings.domain
+            wire = names.parse(_given(name, "name"), domain if "." not in name else names.ROOT)
+        return [rdata.render(code, each) for each in self._parts.dns.lookup(wire, code)]
+
+    def export(self) -> str:
+        """All records as an RFC 1035 zone file."""
+        settings = self._parts.settings
+        return zonefile.render(
+            self._parts.catalog, domain=settings.domain, ns=ns_name(settings.domain),
+            serial=self._parts.catalog.version, ttl_s=settings.ttl_s,
+        )  # fmt: skip
+
+    async def put_name(self, holder: str, address: str, fqdn: str) -> None:
+        """Register a name for an address, in the manner of the earlier name API."""
+        address = _address(address)
+        name = _given(fqdn, "fqdn")
+        if holder == _EXTERNAL:
+            await self._parts.registry.add(name, [address])
+            return
+        known = await self._containers().resolve(holder)
+        if address not in {str(each.ip) for each in known.addresses}:
+            raise RecordError(f"{address} is not an address of container {holder}; 'weavenet ps' shows those")
+        await self._parts.registry.add_container_name(name, known.container.id)
+
+    async def delete_name(self, holder: str, address: str | None, fqdn: str | None) -> None:
+        """Take back what `put_name` registered: for a holder, one of its addresses, or one of its names."""
+        registry = self._parts.registry
+        if holder == _EXTERNAL:
+            await registry.remove_addresses(fqdn, _address(address) if address else None)
+            return
+        known = await self._containers().resolve(holder)
+        if address and _address(address) not in {str(each.ip) for each in known.addresses}:
+            raise UnknownRecordError(f"{address} is not an address of container {holder}")
+        await registry.remove_container_names(known.container.id, fqdn)
+
+    def addresses_of(self, fqdn: str) -> list[str]:
+        """The IPv4 addresses of a name."""
+        return self.lookup(fqdn, "A")
+
+    def domain(self) -> str:
+        """The domain, with its final dot."""
+        return names.render(self._parts.settings.domain) + "."
+
+    def not_ready(self) -> str:
+        """Why this peer cannot answer for all its containers yet; "" when it can."""
+        containers = self._parts.containers
+        return "" if containers is None or containers.settled.is_set() else "looking at the containers"
+
+    def report(self) -> dict[str, Any]:
+        """Everything that `status` tells, for programs."""
+        parts = self._parts
+        return {
+            "version": __version__,
+            "name": parts.settings.name,
+            "uptime_s": round(time.monotonic() - parts.started_at, 1),
+            "engine": parts.containers.engine_state if parts.containers else "not used (--no-network)",
+            "dns": {
+                "domain": names.render(parts.settings.domain),
+                "address": str(parts.dns_address) if parts.dns_address else None,
+                "listening": [f"{host} port {port}" for host, port in parts.dns.listening],
+                "records": len(parts.catalog),
+                "version": parts.catalog.version,
+                "queries": parts.dns.stats.as_dict(),
+            },
+            "upstream": {"servers": [f"{host} port {port}" for host, port in parts.upstreams()]},
+            "containers": [_container_row(known) for known in parts.containers.attached()]
+            if parts.containers
+            else [],
+            "zones": [
+                {"file": str(zone.path), "records": zone.records, "error": zone.error}
+                for zone in parts.zones.status()
+            ],
+        }
+
+    def status(self, section: str = "") -> str:
+        """The report, or one `section` of it, as text; raises ConfigError for a section that there is not."""
+        if section and section not in _SECTIONS:
+            raise ConfigError(f"there is no section {section!r}; choose one of {', '.join(_SECTIONS)}")
+        report = self.report()
+        chosen = [section] if section else _SECTIONS
+        text = "" if section else _head(report)
+        return text + "\n".join(_section(each, report) for each in chosen)
+
+    async def stop(self, *, clean: bool) -> None:
+        """Stop the daemon once this is answered; with `clean`, leave no interface, rule or resolv.conf change."""
+        await self._parts.stop(clean)
+
+    def _containers(self) -> ContainerService:
+        if self._parts.containers is None:
+            raise ConfigError(
+                "this daemon runs with --no-network; launch it as root without that to attach containers"
+            )
+        return self._parts.containers
+
+
+def ns_name(domain: bytes) -> bytes:
+    """The name that the NS records give: the servers themselves."""
+    return names.parse("weavedns", domain)
+
+
+def _given(text: str, what: str) -> str:
+    if not text:
+        raise RecordError(f"no {what} is given")
+    return text
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise RecordError(f"{text!r} is no address; write one such as 10.2.1.7") from None
+
+
+def _by_name(record: Record) -> tuple[list[bytes], int, bytes]:
+    return list(reversed(list(names.labels_of(record.name)))), record.rtype, record.rdata
+
+
+def _record_row(record: Record) -> dict[str, Any]:
+    return {
+        "name": names.render(record.name),
+        "type": type_name(record.rtype),
+        "data": rdata.render(record.rtype, record.rdata),
+        "ttl": record.ttl_s,
+        "origin": str(record.origin),
+        "holder": record.holder[:SHORT_ID] if record.origin == "container" else record.holder.removeprefix("zone:"),
+        "peer": record.owner,
+    }
+
+
+def _container_row(known: Known) -> dict[str, Any]:
+    return {
+        "container": known.container.id[:SHORT_ID],
+        "name": known.container.name,
+        "addresses": [str(each) for each in known.addresses],
+        "mac": known.mac,
+        "names": [names.render(name) for name in known.container.names],
+    }
+
+
+def _head(report: dict[str, Any]) -> str:
+    return f"weavedns {report['version']}, peer {report['name']}, up {report['uptime_s']:.0f} s\n\n" + _line(
+        "Docker engine", report["engine"]
+    )
+
+
+def _section(section: str, report: dict[str, Any]) -> str:
+    match section:
+        case "dns":
+            dns = report["dns"]
+            counts = ", ".join(f"{count} {name}" for name, count in dns["queries"].items() if count)
+            return (
+                _line("domain", dns["domain"])
+                + _line("DNS address", dns["address"] or "none")
+                + _line("listening", ", ".join(dns["listening"]))
+                + _line("records", f"{dns['records']} (version {dns['version']})")
+                + _line("queries", counts or "none yet")
+            )
+        case "upstream":
+            return _line("upstream", ", ".join(report["upstream"]["servers"]) or "none: other domains do not resolve")
+        case "containers":
+            return _line("containers", f"{len(report['containers'])} attached")
+        case _:
+            zones = report["zones"]
+            told = [f"{each['file']}: {each['error'] or str(each['records']) + ' records'}" for each in zones]
+            return _line("zone files", "; ".join(told) or "none")
+
+
+def _line(label: str, value: str) -> str:
+    return f"{label:>14}: {value}\n"

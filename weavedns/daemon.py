@@ -1,0 +1,279 @@
+"""The composition root: builds every part, starts them in order, stops them in reverse. Holds no rule."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Collection, Coroutine
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Any
+
+from weavedns import __version__
+from weavedns.added import AddedStore
+from weavedns.config import Settings
+from weavedns.containers.engine import Engine
+from weavedns.containers.service import ContainerService, Rules
+from weavedns.control import api, status_page
+from weavedns.control.operations import Operations, Parts, ns_name
+from weavedns.dns.access import Access
+from weavedns.dns.answers import Answers, Zone
+from weavedns.dns.server import DnsServer
+from weavedns.dns.upstream import Upstreams, parse_resolv_conf
+from weavedns.records import names
+from weavedns.records.catalog import Catalog, Change
+from weavedns.records.record import Origin, Record, RecordType
+from weavedns.registry import Registry
+from weavedns.zones import ZoneEvent, ZoneRejected, ZoneWatcher
+from weavenet.attach import Attacher
+from weavenet.ipam.allocator import Allocator
+from weavenet.network import WeaveNetwork
+
+log = logging.getLogger(__name__)
+
+RESOLV_CONF = Path("/etc/resolv.conf")
+RESOLV_CONF_EVERY_S = 2.0
+# How long names that are being recovered may hold back the first answer.
+RECOVERY_S = 5.0
+_PEER = "peer"
+
+
+class Daemon:
+    """One daemon with its parts; `run` serves until it is told to stop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stopped = asyncio.Event()
+        self._catalog = Catalog()
+        self._answers = Answers(
+            Zone(
+                domain=settings.domain,
+                weave_range=settings.weave_range,
+                ns=ns_name(settings.domain),
+                ttl_s=settings.ttl_s,
+            ),
+            self._catalog,
+        )
+        self._access = Access([settings.weave_range])
+        self._upstreams = Upstreams(settings.upstream)
+        self._dns = DnsServer(self._answers, self._access, self._upstreams)
+        self._store = AddedStore(
+            settings.state_dir / "added.zone",
+            owner=settings.name,
+            domain=settings.domain,
+            default_ttl_s=settings.ttl_s,
+        )
+        self._registry = Registry(
+            self._catalog,
+            self._store,
+            owner=settings.name,
+            domain=settings.domain,
+            default_ttl_s=settings.ttl_s,
+            publish=self._publish,
+            republish=self._republish,
+        )
+        self._zones = ZoneWatcher(
+            settings.zones, owner=settings.name, domain=settings.domain, default_ttl_s=settings.ttl_s
+        )
+        self._network: WeaveNetwork | None = None
+        self._containers: ContainerService | None = None
+        self._tasks: asyncio.TaskGroup
+        self._running: set[asyncio.Task[None]] = set()
+        self._keeping: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Start everything, serve until a signal or `stop`, and end in reverse order.
+
+        Raises a WeaveError or WeaveNetError when a part cannot start; what had been started is undone then.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stopped.set)
+        async with contextlib.AsyncExitStack() as parts:
+            await self._start(parts)
+            await self._stopped.wait()
+            _notify("STOPPING=1")
+            log.info("stopping")
+
+    async def _start(self, parts: contextlib.AsyncExitStack) -> None:
+        settings = self._settings
+        # The socket early: it tells at once whether another daemon owns this host.
+        listener = api.bind(settings.socket)
+        parts.callback(api.release, listener, settings.socket)
+        parts.push_async_callback(self._store.close)
+        await self._registry.load()
+        for event in await self._zones.poll():
+            await self._take_in(event)
+        if settings.network:
+            await self._start_network(parts)
+        parts.push_async_callback(self._dns.close)
+        for host, port in self._dns_addresses():
+            await self._dns.listen(host, port)
+        operations = Operations(self._parts())
+        if settings.http:
+            await parts.enter_async_context(status_page.serve(operations, *settings.http))
+        self._tasks = await parts.enter_async_context(asyncio.TaskGroup())
+        parts.callback(self._cancel_tasks)
+        self._in_background(self._follow_zones())
+        if not settings.upstream:
+            self._in_background(self._follow_resolv_conf())
+        if self._containers and self._network:
+            self._keeping = self._in_background(self._network.keep())
+            self._in_background(self._containers.run())
+            # A restart must not answer "no such name" for containers that it is still finding again: until
+            # then queries wait in the sockets.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RECOVERY_S):
+                    await self._containers.settled.wait()
+        await self._dns.start()
+        await parts.enter_async_context(api.serve(operations, listener))
+        self._tell()
+
+    async def _start_network(self, parts: contextlib.AsyncExitStack) -> None:
+        settings = self._settings
+        self._network = WeaveNetwork(
+            weave_range=settings.weave_range, dns_subnet=settings.dns_subnet, dns_address=settings.dns_address
+        )
+        if await self._network.up():
+            # Made by this launch: if a later part cannot start, it must not stay behind.
+            parts.push_async_exit(self._undo_network)
+        own = self._network.dns_address
+        self._publish(self._catalog.replace(_PEER, [self._own_record(own)]))
+        allocator = Allocator(settings.weave_range, settings.dns_subnet, settings.subnet, host=settings.name)
+        attacher = Attacher(
+            self._network, allocator, domain=names.render(settings.domain), nameservers=lambda: [str(own)]
+        )
+        parts.push_async_callback(attacher.close)
+        engine = Engine()
+        parts.push_async_callback(engine.close)
+        self._containers = ContainerService(
+            engine,
+            attacher,
+            self._catalog,
+            Rules(settings.name, settings.domain, settings.attach, settings.ttl_s),
+            publish=self._publish,
+            names_by_hand=self._registry.names_of,
+            removed=self._container_removed,
+            forward_for=self._forward_for,
+        )
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Do something for as long as the daemon runs; if it fails, so does the daemon, loudly."""
+        task = self._tasks.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return task
+
+    def _cancel_tasks(self) -> None:
+        for task in self._running:
+            task.cancel()
+
+    async def _undo_network(self, kind: Any, *_: object) -> None:
+        if kind is not None and self._network is not None:
+            await self._network.down()
+
+    def _parts(self) -> Parts:
+        return Parts(
+            settings=self._settings,
+            catalog=self._catalog,
+            dns=self._dns,
+            registry=self._registry,
+            zones=self._zones,
+            containers=self._containers,
+            dns_address=self._network.dns_address if self._network else None,
+            started_at=time.monotonic(),
+            upstreams=lambda: self._upstreams.servers,
+            stop=self._stop,
+        )
+
+    def _dns_addresses(self) -> list[tuple[str, int]]:
+        own = [(str(self._network.dns_address), 53)] if self._network else []
+        return list(dict.fromkeys([*own, *self._settings.listen]))
+
+    def _own_record(self, address: IPv4Address) -> Record:
+        settings = self._settings
+        name = ns_name(settings.domain)
+        return Record(settings.name, _PEER, name, RecordType.A, address.packed, settings.ttl_s, Origin.PEER)
+
+    def _publish(self, changes: list[Change]) -> None:
+        self._answers.apply(changes)
+
+    def _republish(self, container_id: str) -> None:
+        if self._containers:
+            self._containers.republish(container_id)
+
+    def _container_removed(self, container_id: str) -> None:
+        self._in_background(self._registry.forget_container(container_id))
+
+    def _forward_for(self, subnets: Collection[IPv4Network | IPv6Network]) -> None:
+        self._access.allow([self._settings.weave_range, *subnets])
+
+    async def _follow_zones(self) -> None:
+        async for event in self._zones.events():
+            await self._take_in(event)
+
+    async def _take_in(self, event: ZoneEvent) -> None:
+        """Apply what a zone file says, in slices between which queries are answered."""
+        if isinstance(event, ZoneRejected):
+            log.error("%s; what the file said before is still served", event.message)
+            return
+        for part in event.slices():
+            changes: list[Change] = []
+            for change in part:
+                changes += self._catalog.add(change.record) if change.added else self._catalog.remove(change.record)
+            self._publish(changes)
+            await asyncio.sleep(0)
+
+    async def _follow_resolv_conf(self) -> None:
+        own = {host for host, _ in self._dns_addresses()}
+        seen: str | None = None
+        while True:
+            text = await asyncio.to_thread(_read_text, RESOLV_CONF)
+            if text != seen:
+                seen = text
+                self._upstreams.replace(parse_resolv_conf(text, own))
+            await asyncio.sleep(RESOLV_CONF_EVERY_S)
+
+    async def _stop(self, clean: bool) -> None:
+        if clean and self._containers and self._network:
+            await self._containers.detach_all()
+            if self._keeping:
+                self._keeping.cancel()
+            await self._network.down()
+        # The answer to the command goes out before the socket closes.
+        asyncio.get_running_loop().call_later(0.05, self._stopped.set)
+
+    def _tell(self) -> None:
+        _notify("READY=1")
+        settings = self._settings
+        where = ", ".join(f"{host} port {port}" for host, port in self._dns_addresses())
+        print(f"weavedns {__version__} serves {names.render(settings.domain)} on {where}", flush=True)  # noqa: T201
+
+
+def main(settings: Settings, log_level: str) -> None:
+    """Run the daemon until it ends; raises a WeaveError or WeaveNetError when it cannot start."""
+    logging.basicConfig(level=log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    asyncio.run(Daemon(settings).run())
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _notify(state: str) -> None:
+    """Tell systemd, when it started us and asked for it (sd_notify(3)); nothing else depends on it."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.sendto(state.encode(), address)

@@ -1,0 +1,203 @@
+"""What people register by hand: records and names for containers, durable before they are answered.
+
+Every change is saved first and published after, so that what a command reported done outlives the daemon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from ipaddress import ip_address
+
+from weavedns.added import HOLDER as ADDED
+from weavedns.added import AddedStore, ContainerName
+from weavedns.errors import RecordError, StoreError, UnknownRecordError, ZoneFileError
+from weavedns.records import entries, names, rdata
+from weavedns.records.catalog import Catalog, Change
+from weavedns.records.record import Origin, Record, RecordType, check_ttl, type_code
+from weavedns.records.zonefile import check_supported
+
+log = logging.getLogger(__name__)
+
+MAX_RECORDS = 20_000
+_DATA_FIELDS_IN_ONE_WORD = frozenset({RecordType.A, RecordType.AAAA, RecordType.PTR})
+
+
+class Registry:
+    """Adds and removes what people register; one change at a time."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        store: AddedStore,
+        *,
+        owner: str,
+        domain: bytes,
+        default_ttl_s: int,
+        publish: Callable[[list[Change]], None],
+        republish: Callable[[str], None],
+    ) -> None:
+        self._catalog = catalog
+        self._store = store
+        self._owner = owner
+        self._domain = domain
+        self._default_ttl_s = default_ttl_s
+        self._publish = publish
+        self._republish = republish
+        self._container_names: tuple[ContainerName, ...] = ()
+        self._changing = asyncio.Lock()
+
+    async def load(self) -> None:
+        """Publish what was saved; raises StoreError or ZoneFileError when it cannot be read."""
+        records, self._container_names = await self._store.load()
+        self._publish(self._catalog.replace(ADDED, records))
+
+    def names_of(self, container_id: str) -> tuple[bytes, ...]:
+        """The names that people gave a container."""
+        return tuple(each.name for each in self._container_names if each.container_id == container_id)
+
+    async def add(self, name: str, data: Sequence[str], *, rtype: str = "", ttl_s: int | None = None) -> None:
+        """Add a record for each of `data`; all or none. Raises RecordError or StoreError."""
+        if not data:
+            raise RecordError(f"no data is given for {name}; give an address such as 10.2.1.7")
+        fresh = [self._record(name, text, rtype, ttl_s) for text in data]
+        async with self._changing:
+            kept = [known for known in self._catalog.of_holder(ADDED) if known not in fresh]
+            if len(kept) + len(fresh) > MAX_RECORDS:
+                raise RecordError(f"{MAX_RECORDS} records are added already; remove some, or use a zone file")
+            await self._store.save([*kept, *fresh], self._container_names)
+            for record in fresh:
+                self._publish(self._catalog.add(record))
+
+    async def add_container_name(self, name: str, container_id: str) -> None:
+        """Give a container one more name; raises RecordError or StoreError."""
+        extra = ContainerName(names.parse_host(name, self._domain), container_id)
+        async with self._changing:
+            if extra not in self._container_names:
+                await self._save_container_names((*self._container_names, extra))
+        self._republish(container_id)
+
+    async def remove(self, name: str, data: Sequence[str] = ()) -> int:
+        """Remove what was added under a name, or just `data` of it, and return how many records went.
+
+        Raises UnknownRecordError when there is nothing to remove, saying why; then nothing is removed.
+        """
+        wire = names.parse_host(name, self._domain)
+        async with self._changing:
+            added = [known for known in self._catalog.of_holder(ADDED) if known.name == wire]
+            given = [each for each in self._container_names if each.name == wire]
+            if data:
+                going = [self._matching(added, name, text) for text in data]
+                given = []
+            else:
+                going = added
+            if not going and not given:
+                raise UnknownRecordError(self._why_not(wire))
+            kept = [known for known in self._catalog.of_holder(ADDED) if known not in going]
+            left = tuple(each for each in self._container_names if each not in given)
+            await self._store.save(kept, left)
+            self._container_names = left
+            for record in going:
+                self._publish(self._catalog.remove(record))
+        for each in given:
+            self._republish(each.container_id)
+        return len(going) + len(given)
+
+    async def remove_addresses(self, name: str | None, address: str | None) -> None:
+        """Remove the added address records of a name, of an address, or of both; none is no error."""
+        wire = names.parse_host(name, self._domain) if name else None
+        async with self._changing:
+            added = self._catalog.of_holder(ADDED)
+            going = [
+                known
+                for known in added
+                if known.rtype in (RecordType.A, RecordType.AAAA)
+                and wire in (None, known.name)
+                and address in (None, rdata.render(known.rtype, known.rdata))
+            ]
+            await self._store.save([known for known in added if known not in going], self._container_names)
+            for record in going:
+                self._publish(self._catalog.remove(record))
+
+    async def remove_container_names(self, container_id: str, name: str | None = None) -> None:
+        """Take one, or every, name back that people gave a container; none is no error."""
+        wire = names.parse_host(name, self._domain) if name else None
+        async with self._changing:
+            left = tuple(
+                each
+                for each in self._container_names
+                if each.container_id != container_id or wire not in (None, each.name)
+            )
+            if left != self._container_names:
+                await self._save_container_names(left)
+        self._republish(container_id)
+
+    async def forget_container(self, container_id: str) -> None:
+        """Drop the names of a container that does not exist any more; a full disk is only logged."""
+        try:
+            await self.remove_container_names(container_id)
+        except StoreError as exc:
+            log.warning("%s", exc)
+
+    async def _save_container_names(self, wanted: tuple[ContainerName, ...]) -> None:
+        await self._store.save(list(self._catalog.of_holder(ADDED)), wanted)
+        self._container_names = wanted
+
+    def _record(self, name: str, text: str, rtype: str, ttl_s: int | None) -> Record:
+        code = type_code(rtype) if rtype else _type_of(text)
+        # A service's name starts with labels such as _http, which parse_host lets through.
+        wire = names.parse_host(name, self._domain)
+        check_supported(wire, code)
+        fields = _fields(text) if code not in _DATA_FIELDS_IN_ONE_WORD else [text]
+        data = rdata.parse(code, fields, self._domain)
+        ttl = self._default_ttl_s if ttl_s is None else check_ttl(ttl_s)
+        return Record(self._owner, ADDED, wire, code, data, ttl, Origin.ADDED)
+
+    def _matching(self, added: Sequence[Record], name: str, text: str) -> Record:
+        for record in added:
+            if rdata.render(record.rtype, record.rdata) == text:
+                return record
+        for record in added:
+            try:
+                if rdata.parse(record.rtype, _fields(text), self._domain) == record.rdata:
+                    return record
+            except RecordError:
+                continue
+        raise UnknownRecordError(f"{name} has no added record with {text!r}; 'weavedns ls' shows what there is")
+
+    def _why_not(self, wire: bytes) -> str:
+        name = names.render(wire)
+        for record in self._catalog.of_name(wire):
+            match record.origin:
+                case Origin.CONTAINER:
+                    return (
+                        f"{name} belongs to container {record.holder[:12]}; it goes when that stops, "
+                        f"or give the container the label works.weave.dns=off"
+                    )
+                case Origin.ZONE:
+                    return f"{name} comes from the zone file {record.holder.removeprefix('zone:')}; edit that"
+                case Origin.PEER:
+                    return f"{name} is the server's own name and stays"
+        return f"no record is named {name}; 'weavedns ls' shows what there is"
+
+
+def _type_of(text: str) -> int:
+    try:
+        version = ip_address(text).version
+    except ValueError:
+        raise RecordError(
+            f"{text!r} is no address; write one such as 10.2.1.7, or give the type with --type"
+        ) from None
+    return RecordType.A if version == 4 else RecordType.AAAA  # noqa: PLR2004
+
+
+def _fields(text: str) -> list[str]:
+    """Split data into fields as a master file does."""
+    try:
+        entry, end = entries.read(text.splitlines(), 0, "")
+    except ZoneFileError as exc:
+        raise RecordError(str(exc).partition(": ")[2]) from exc
+    if end < len(text.splitlines()):
+        raise RecordError(f"{text!r} is more than one line; give each record on its own")
+    return entry.fields

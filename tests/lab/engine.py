@@ -22,6 +22,17 @@ class Engine:
         self._process: subprocess.Popen[str] | None = None
         self._flags: tuple[str, ...] = ()
 
+    def configure(self) -> None:
+        """Write the host's ``/etc/docker/daemon.json``, so that any dockerd on it keeps to the lab's places."""
+        config = {
+            "data-root": str(self._sandbox.directory / "docker"),
+            "exec-opts": ["native.cgroupdriver=cgroupfs"],  # systemd is out of reach in there
+            "cgroup-parent": f"/{self._sandbox.netns}",
+        }
+        path = self._sandbox.directory / "etc" / "docker" / "daemon.json"
+        path.parent.mkdir()
+        path.write_text(json.dumps(config), encoding="utf-8")
+
     def start(self, *flags: str, wait: bool = True) -> None:
         """Start dockerd, with more flags if given; they stay for later starts."""
         if self._process is not None:
@@ -30,12 +41,7 @@ class Engine:
         for stale in ("docker.pid", "docker/containerd/containerd.pid"):
             # Numbers come again soon in a young process tree, and dockerd refuses when its old one is in use.
             (self._sandbox.directory / "run" / stale).unlink(missing_ok=True)
-        self._process = self._sandbox.popen(
-            *("dockerd", "--data-root", self._sandbox.directory / "docker", "--pidfile", "/run/docker.pid"),
-            *("--host", "unix:///run/docker.sock", "--exec-opt", "native.cgroupdriver=cgroupfs"),
-            *(f"--cgroup-parent=/{self._sandbox.netns}", *self._flags),
-            log="dockerd",
-        )
+        self._process = self._sandbox.popen("dockerd", *self._flags, log="dockerd")
         if wait:
             self.wait_until_up()
 

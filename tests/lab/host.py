@@ -121,6 +121,10 @@ class Host(Sandbox):
 
     # Between tests
 
+    def restore_etc(self) -> None:
+        super().restore_etc()
+        self.engine.configure()
+
     def sweep(self) -> None:
         """Make it as it was after its start: no daemon, containers, networks, volumes, rules or files of a test."""
         if self.daemon is not None:
@@ -132,7 +136,7 @@ class Host(Sandbox):
         self.run("iptables-restore", stdin=self._rules)
         shutil.rmtree(self.state_dir, ignore_errors=True)
         shutil.rmtree(self.directory / "run" / "weavedns", ignore_errors=True)
-        self._restore_etc()
+        self.restore_etc()
 
     def remember_rules(self) -> None:
         """Take the packet filter's rules of now as those that a sweep restores."""

@@ -223,9 +223,9 @@ class Sandbox:
         subprocess.run(["cp", "-a", "/etc", str(etc)], check=True, timeout=60)
         for name in ETC_FILES:
             (etc / name).unlink(missing_ok=True)  # it may be a link that leads out of here
-        self._restore_etc()
+        self.restore_etc()
 
-    def _restore_etc(self) -> None:
+    def restore_etc(self) -> None:
         """Write the files of ``/etc`` that make this a host of its own, in place, and remove what is not its own."""
         etc = self.directory / "etc"
         for name in ("docker", "weavedns"):

@@ -1,0 +1,27 @@
+# Thin names for scripts/; each does all of its own set-up. ARGS="..." is passed on.
+
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint bench image clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+run: ## set up, start a Docker engine if there is none (DOCKER=no: do not), and run the daemon; ARGS="--ttl 5"
+	@DOCKER="$(DOCKER)" scripts/run $(ARGS)
+
+test: ## set up, lint, and run every test; as root for those with namespaces and Docker engines; ARGS="-k name"
+	@scripts/test $(ARGS)
+
+lint: ## formatting, lint, types, import contracts
+	@scripts/lint
+
+bench: ## measure against other DNS servers in the same run
+	@scripts/bench $(ARGS)
+
+image: ## build the container image (BASE=... for another base image)
+	@BASE="$(BASE)" scripts/image $(ARGS)
+
+clean: ## remove .venv, caches, builds and leftovers of killed test runs
+	@scripts/clean

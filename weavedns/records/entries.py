@@ -15,6 +15,7 @@ from weavedns.errors import ZoneFileError
 MAX_ENTRY_CHARS = 300_000
 _MAX_SENTENCE_CHARS = 300
 
+_SPECIAL = re.compile(r'[;()"\\]')
 _FIELD = re.compile(
     r"""
     [ \t]*+
@@ -70,6 +71,9 @@ def read(lines: Sequence[str], at: int, file: str) -> tuple[Entry, int]:
 
 def _read_line(line: str, depth: int, fields: list[str], file: str, number: int) -> int:
     """Append the fields of a line, and return how many parentheses are open after it."""
+    if not _SPECIAL.search(line):
+        fields += [text for text in line.replace("\t", " ").split(" ") if text]
+        return depth
     at = 0
     while at < len(line):
         match = _FIELD.match(line, at)

@@ -8,7 +8,6 @@ because the server makes its own.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
@@ -30,9 +29,10 @@ Include = Callable[[str, str], tuple[str, bytes]]
 _LABEL = r"[A-Za-z0-9_-]{1,63}"
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 PLAIN_LINE = re.compile(
-    rf"({_LABEL}(?:\.{_LABEL})*+)[ \t]+(?:([0-9]{{1,9}})[ \t]+)?(?:[Ii][Nn][ \t]+)?[Aa][ \t]+"
+    rf"({_LABEL}(?:\.{_LABEL})*+)(\.?)[ \t]+(?:([0-9]{{1,9}})[ \t]+)?(?:[Ii][Nn][ \t]+)?[Aa][ \t]+"
     rf"({_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET})[ \t]*\r?"
 )
+_LENGTH = [bytes((length,)) for length in range(names.MAX_LABEL_BYTES + 1)]
 _TTL = re.compile(r"[0-9]{1,10}|(?:[0-9]{1,10}[wdhms])+", re.IGNORECASE)
 _TTL_PART = re.compile(r"([0-9]+)([wdhms]?)")
 _UNIT_S = {"w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1, "": 1}
@@ -134,7 +134,7 @@ class _Reader:
         self._max_records = max_records
         self._open_files: list[str] = []
         self._bytes_left = MAX_FILE_BYTES
-        self._per_name: Counter[bytes] = Counter()
+        self._per_name: dict[bytes, int] = {}
         self._ttls: dict[int, int] = {}  # one object for each TTL, not one for each record
 
     def read(self, data: bytes, scope: _Scope) -> None:
@@ -170,10 +170,10 @@ class _Reader:
 
     def _add_plain(self, line: re.Match[str], scope: _Scope, number: int) -> bool:
         """Add the record of a plain line; False leaves the line, and what is wrong with it, to the careful way."""
-        text, ttl, address = line.groups()
+        text, dot, ttl, address = line.groups()
         labels = text.lower().encode("ascii").split(b".")
-        name = b"".join([bytes((len(label),)) + label for label in labels]) + scope.origin
-        if len(name) > names.MAX_NAME_BYTES or not names.is_under(scope.origin, self._domain):
+        name = b"".join([_LENGTH[len(label)] + label for label in labels]) + (names.ROOT if dot else scope.origin)
+        if len(name) > names.MAX_NAME_BYTES or not names.is_under(name if dot else scope.origin, self._domain):
             return False
         scope.name = name
         ttl_s = self._state_ttl(int(ttl), scope) if ttl else scope.ttl_s
@@ -224,15 +224,17 @@ class _Reader:
         self._add(self._make(name, rtype, data, scope.ttl_s if ttl_s is None else ttl_s))
 
     def _add(self, record: Record) -> None:
-        if record in self.records:
+        before = len(self.records)
+        self.records[record] = None
+        if len(self.records) == before:
             return
-        if len(self.records) >= self._max_records:
+        if before == self._max_records:
             raise RecordError(f"this is more than {self._max_records} records; split the zone or remove some")
-        self._per_name[record.name] += 1
-        if self._per_name[record.name] > MAX_RECORDS_PER_NAME:
+        count = self._per_name.get(record.name, 0) + 1
+        if count > MAX_RECORDS_PER_NAME:
             name = names.render(record.name)
             raise RecordError(f"{name} has more than {MAX_RECORDS_PER_NAME} records; no answer holds more")
-        self.records[record] = None
+        self._per_name[record.name] = count
 
     def _state_ttl(self, ttl_s: int, scope: _Scope) -> int:
         ttl_s = self._ttls.setdefault(ttl_s, ttl_s)

@@ -77,6 +77,8 @@ class Netlink:
     def __init__(self, namespace: Namespace) -> None:
         with namespace.entered(), _explained("open a netlink socket"):
             self._socket = IPRoute(groups=0)
+        # Indexes found so far: a socket lives for one operation, and names change meanwhile by its own doing only.
+        self._indexes: dict[str, int] = {}
 
     def close(self) -> None:
         """Close the socket."""
@@ -124,6 +126,7 @@ class Netlink:
         """Remove an interface, and with it the other end of a pair; that it is gone already is no error."""
         with _explained(f"remove interface {name}", unless=_GONE):
             self._socket.link("del", index=self._index(name))
+        self._indexes.pop(name, None)
 
     def addresses(self, index: int) -> list[IPv4Interface]:
         """The IPv4 addresses of an interface, first given first."""
@@ -163,15 +166,15 @@ class Netlink:
 
     def _one_link(self, what: str, **which: str | int) -> Link | None:
         with _explained(what, unless=_GONE):
-            return _link(self._socket.link("get", **which)[0])
+            link = _link(self._socket.link("get", **which)[0])
+            self._indexes[link.name] = link.index
+            return link
         return None
 
     def _index(self, name: str) -> int:
-        # An index is never used again in a namespace, a name may be: look it up each time, it takes 0.3 ms.
-        link = self.link(name)
-        if link is None:
+        if name not in self._indexes and self.link(name) is None:
             raise NetlinkError(errno.ENODEV, "No such device")
-        return link.index
+        return self._indexes[name]
 
 
 def _address(interface: IPv4Interface) -> dict[str, str | int]:

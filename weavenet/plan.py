@@ -128,10 +128,10 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """The neighbours are told which MAC has these addresses now, once the pair carries frames."""
+    """The neighbours are told which MAC the container's addresses have, once the pair carries frames."""
 
     host_end: str
-    addresses: tuple[IPv4Interface, ...]
+    mac: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,8 +212,10 @@ def _inside(observed: Observed, desired: Desired) -> Iterator[Step]:
         yield InsideUp()
     yield from _routes(observed, desired)
     if missing or not (observed.inside_up and observed.host_up and observed.enslaved):
-        host_end = observed.host_end if observed.inside else host_end_of(desired.container_id)
-        yield Announcement(host_end, desired.addresses)
+        if observed.inside:
+            yield Announcement(observed.host_end, observed.mac)
+        else:
+            yield Announcement(host_end_of(desired.container_id), mac_of(desired.container_id))
 
 
 def _routes(observed: Observed, desired: Desired) -> Iterator[Step]:

@@ -114,7 +114,10 @@ def _render(original: str, wanted: Wanted) -> Iterable[str]:
 
 
 def _distinct(domains: Sequence[str]) -> list[str]:
-    return list({domain.rstrip(".").lower(): domain for domain in reversed(domains)}.values())[::-1]
+    first: dict[str, str] = {}
+    for domain in domains:
+        first.setdefault(domain.rstrip(".").lower(), domain)
+    return list(first.values())
 
 
 def _options(options: Sequence[str], servers: Sequence[str]) -> list[str]:

@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 from weavedns.errors import RecordError
 from weavedns.records import names
 from weavedns.records.record import MAX_TTL_S, check_ttl
+from weavenet import endpoint
+from weavenet.errors import EndpointError
 
 ATTACH_VARIABLE = "WEAVE_CIDR"
 ATTACH_LABEL = "works.weave.attach"
@@ -257,8 +259,9 @@ def _names(config: _Config, host: bytes | None, domain: bytes, warnings: _Warnin
                 found[name] = None
     for text in _compose_names(config.labels):
         name = _parse(f"{text}.{names.render(domain)}", domain, "Compose service", warnings)
-        if name:
-            found[name] = None
+        if name is None:
+            break  # the numbered name has the same fault
+        found[name] = None
     return tuple(_bounded(found, MAX_NAMES, "names", warnings))
 
 
@@ -289,19 +292,19 @@ def _parse(text: str, domain: bytes, where: str, warnings: _Warnings) -> bytes |
 
 def _services(labels: dict[str, str], owners: tuple[bytes, ...], warnings: _Warnings) -> tuple[SrvWish, ...]:
     """SRV records under each of the container's names, so that a shared name lists every instance's service."""
-    if not owners:
-        return ()
-    found = []
-    for label in sorted(key for key in labels if key.startswith(SRV_LABEL)):
-        service, value = label[len(SRV_LABEL) :], labels[label]
+    found: list[SrvWish] = []
+    for label in sorted(key for key in labels if key.startswith(SRV_LABEL) and owners):
         try:
-            priority, weight, port = _srv_numbers(value)
-            prefixed = [_service_name(service, owner) for owner in owners]
+            priority, weight, port = _srv_numbers(labels[label])
+            prefixed = [_service_name(label[len(SRV_LABEL) :], owner) for owner in owners]
         except RecordError as exc:
             warnings.add(f"label {_cut(label, _MAX_SHOWN)}: {_cut(str(exc), 3 * _MAX_SHOWN)}")
             continue
         found += [SrvWish(name, priority, weight, port, owners[0]) for name in prefixed]
-    return tuple(_bounded(found, MAX_SERVICES, "SRV records", warnings))
+        if len(found) > MAX_SERVICES:
+            warnings.add(f"its labels ask for too many SRV records; a container gets at most {MAX_SERVICES}")
+            break
+    return tuple(found[:MAX_SERVICES])
 
 
 def _service_name(service: str, owner: bytes) -> bytes:
@@ -341,17 +344,26 @@ def _wish(config: _Config, policy: AttachPolicy, warnings: _Warnings, *, in_doma
     asked = config.labels.get(ATTACH_LABEL)
     if asked is not None:
         plain = asked.strip().lower()
+        if plain in _OFF:
+            return AttachWish()
         return _spelled("" if plain in _ON else asked, f"label {ATTACH_LABEL}", warnings)
     return AttachWish(("",)) if in_domain or policy is AttachPolicy.ALL else AttachWish()
 
 
 def _spelled(value: str, where: str, warnings: _Warnings) -> AttachWish:
     endpoints = list(dict.fromkeys(value.split())) or [""]
-    if any(endpoint.lower() in _OFF for endpoint in endpoints):
+    if any(_is_off(each) for each in endpoints):
         if len(endpoints) > 1:
             warnings.add(f"{where}: {_show(value)} asks for addresses and for none; it gets none")
         return AttachWish()
     return AttachWish(tuple(_bounded(endpoints, MAX_ENDPOINTS, "addresses", warnings)))
+
+
+def _is_off(spelled: str) -> bool:
+    try:
+        return isinstance(endpoint.parse(spelled.lower()), endpoint.Off)
+    except EndpointError:
+        return False  # whoever attaches the container says what is wrong with it
 
 
 def _subdomain(host: bytes | None, domain: bytes) -> str:

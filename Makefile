@@ -9,19 +9,19 @@ help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
 run: ## set up, start a Docker engine if there is none (DOCKER=no: do not), and run the daemon; ARGS="--ttl 5"
-	@DOCKER="$(DOCKER)" scripts/run $(ARGS)
+	@exec scripts/run $(ARGS)
 
 test: ## set up, lint, and run every test; as root for those with namespaces and Docker engines; ARGS="-k name"
-	@scripts/test $(ARGS)
+	@exec scripts/test $(ARGS)
 
 lint: ## formatting, lint, types, import contracts
-	@scripts/lint
+	@exec scripts/lint
 
 bench: ## measure against other DNS servers in the same run
-	@scripts/bench $(ARGS)
+	@exec scripts/bench $(ARGS)
 
 image: ## build the container image (BASE=... for another base image)
-	@BASE="$(BASE)" scripts/image $(ARGS)
+	@exec scripts/image $(ARGS)
 
 clean: ## remove .venv, caches, builds and leftovers of killed test runs
-	@scripts/clean
+	@exec scripts/clean

@@ -216,7 +216,7 @@ class Sandbox:
                 _set_namespace(own.fileno())
 
     def _furnish(self) -> None:
-        for folder in ("run/lock", "log", "home"):
+        for folder in ("run/lock", "log", "home", "docker"):
             (self.directory / folder).mkdir(parents=True)
         etc = self.directory / "etc"
         # Not shutil: it reads special files, and a copied /etc must keep its owners.

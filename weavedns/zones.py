@@ -9,7 +9,7 @@ import asyncio
 import os
 import stat
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -109,7 +109,7 @@ class ZoneWatcher:
         self._files, self._problems, events = await asyncio.to_thread(self._scan, self._files, self._problems)
         return events
 
-    async def events(self) -> AsyncIterator[ZoneEvent]:
+    async def events(self) -> AsyncGenerator[ZoneEvent, None]:
         """Everything that happens to the files from now on, until the iterator is closed."""
         while True:
             for event in await self.poll():
@@ -234,11 +234,15 @@ def _signature(path: Path) -> Signature:
     return state.st_mtime_ns, state.st_ctime_ns, state.st_size, state.st_ino
 
 
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Opening a pipe would wait for somebody to write to it."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def _contents(path: Path) -> bytes:
     """Everything in a regular file, or a byte more than is ever read; raises RecordError."""
     try:
-        # Not blocking: opening a pipe would wait for somebody to write to it.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+        with open(path, "rb", opener=_open_without_waiting) as file:
             before = os.fstat(file.fileno())
             if not stat.S_ISREG(before.st_mode):
                 raise RecordError(f"{path} is no regular file; give a zone file")

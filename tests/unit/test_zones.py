@@ -1,0 +1,386 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from weavedns import zones
+from weavedns.errors import ConfigError
+from weavedns.records import names
+from weavedns.records.catalog import Catalog
+from weavedns.records.record import Origin
+from weavedns.zones import ZoneEvent, ZoneRead, ZoneRejected, ZoneWatcher
+
+DOMAIN = names.parse("weave.local")
+EXAMPLE = Path(__file__).parents[2] / "zones" / "example.zone"
+
+
+class Follower:
+    """A catalog that follows a watcher, one poll at a time, as the daemon does."""
+
+    def __init__(self, *paths: Path, max_records: int = 1000) -> None:
+        self.watcher = ZoneWatcher(
+            paths, owner="peer", domain=DOMAIN, default_ttl_s=1, poll_s=0.01, max_records=max_records
+        )
+        self.catalog = Catalog()
+        self.versions: list[int] = []
+
+    async def poll(self) -> list[ZoneEvent]:
+        events = await self.watcher.poll()
+        for event in events:
+            if isinstance(event, ZoneRead):
+                assert len(self.catalog.apply(event.changes)) >= len(event.changes)
+                assert len(self.catalog.of_holder(event.holder)) == event.records
+        return events
+
+    async def rejected(self) -> str:
+        (event,) = await self.poll()
+        assert isinstance(event, ZoneRejected)
+        return event.message
+
+    def names(self) -> list[str]:
+        return sorted(names.render(one.name).removesuffix(".weave.local") for one in self.catalog)
+
+    def status(self) -> list[tuple[str, int, str | None]]:
+        return [(each.path.name, each.records, each.error) for each in self.watcher.status()]
+
+
+def zone(*hosts: str) -> str:
+    return "".join(f"{host} A 10.2.1.7\n" for host in hosts)
+
+
+async def test_a_file_is_read_and_its_records_belong_to_it(tmp_path: Path) -> None:
+    path = tmp_path / "any-name"
+    path.write_text(zone("redis"))
+    follower = Follower(path)
+    (event,) = await follower.poll()
+    assert isinstance(event, ZoneRead)
+    assert (event.path, event.holder, event.records) == (path, f"zone:{path}", 1)
+    (record,) = follower.catalog
+    assert (record.owner, record.holder, record.origin) == ("peer", f"zone:{path}", Origin.ZONE)
+    (status,) = follower.watcher.status()
+    assert (status.path, status.records, status.error) == (path, 1, None)
+    assert status.loaded_at is not None
+    assert status.loaded_at >= path.stat().st_mtime - 1
+
+
+async def test_a_directory_stands_for_its_zone_files(tmp_path: Path) -> None:
+    for name in ("b.zone", "a.zone", ".hidden.zone", "c.inc", "d.zone~"):
+        (tmp_path / name).write_text(zone(name[0].replace(".", "h")))
+    (tmp_path / "sub.zone").mkdir()
+    follower = Follower(tmp_path)
+    events = await follower.poll()
+    assert [event.path.name for event in events] == ["a.zone", "b.zone", "sub.zone"]
+    assert follower.names() == ["a", "b"]
+    assert follower.status()[2] == (
+        "sub.zone",
+        0,
+        f"{tmp_path}/sub.zone cannot be read: Is a directory; correct its path or its permissions",
+    )
+
+
+async def test_a_path_that_does_not_exist_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "a.zone").write_text(zone("a"))
+    for missing in (tmp_path / "nowhere", tmp_path / "a.zone" / "x"):
+        with pytest.raises(ConfigError, match=f"--zones {missing} does not exist"):
+            await Follower(tmp_path, missing).poll()
+
+
+async def test_a_bad_file_at_the_start_is_told_and_the_others_serve(tmp_path: Path) -> None:
+    (tmp_path / "a.zone").write_text("a A nowhere\n")
+    (tmp_path / "b.zone").write_text(zone("b"))
+    follower = Follower(tmp_path)
+    rejected, read = await follower.poll()
+    assert isinstance(rejected, ZoneRejected)
+    assert rejected.message.startswith(f"{tmp_path}/a.zone:1: 'nowhere' is no IPv4 address")
+    assert isinstance(read, ZoneRead)
+    assert follower.names() == ["b"]
+    assert follower.status() == [("a.zone", 0, rejected.message), ("b.zone", 1, None)]
+
+
+async def test_nothing_is_told_while_nothing_changes(tmp_path: Path) -> None:
+    (tmp_path / "a.zone").write_text(zone("a"))
+    (tmp_path / "b.zone").write_text("b A nowhere\n$INCLUDE missing")
+    follower = Follower(tmp_path)
+    assert len(await follower.poll()) == 2
+    for _ in range(3):
+        assert await follower.poll() == []
+
+
+async def test_only_what_changed_comes_and_goes(tmp_path: Path) -> None:
+    path = tmp_path / "a.zone"
+    path.write_text("$TTL 1\n" + zone("a", "b") + "c 5 A 10.2.1.7\n")
+    follower = Follower(path)
+    await follower.poll()
+    stays = follower.catalog.of_name(names.parse("b", DOMAIN))[0]
+    path.write_text("$TTL 1\n" + zone("b") + "c 6 A 10.2.1.7\nd A 10.2.1.8\n")
+    (event,) = await follower.poll()
+    assert isinstance(event, ZoneRead)
+    told = [(names.render(change.record.name)[0], change.record.ttl_s, change.added) for change in event.changes]
+    assert told == [("c", 6, True), ("d", 1, True), ("a", 1, False)]
+    assert follower.catalog.of_name(stays.name)[0] is stays
+    assert follower.watcher._files[path].records[0] is stays
+
+
+def edit_in_place(path: Path, text: str) -> None:
+    path.write_text(text)
+
+
+def replace_by_rename(path: Path, text: str) -> None:
+    fresh = path.with_suffix(".new")
+    fresh.write_text(text)
+    fresh.rename(path)
+
+
+def edit_and_put_the_time_back(path: Path, text: str) -> None:
+    before = path.stat()
+    path.write_text(text)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize("edit", [edit_in_place, replace_by_rename, edit_and_put_the_time_back])
+async def test_a_changed_file_is_read_again_however_it_was_changed(
+    tmp_path: Path, edit: Callable[[Path, str], None]
+) -> None:
+    path = tmp_path / "a.zone"
+    path.write_text(zone("a"))
+    follower = Follower(path)
+    await follower.poll()
+    edit(path, zone("b"))
+    await follower.poll()
+    assert follower.names() == ["b"]
+
+
+async def test_a_file_that_went_bad_is_told_once_and_its_last_good_records_serve(tmp_path: Path) -> None:
+    path = tmp_path / "a.zone"
+    path.write_text(zone("a"))
+    follower = Follower(path)
+    await follower.poll()
+    path.write_text(zone("b") + "c A nowhere\n")
+    message = await follower.rejected()
+    assert message.startswith(f"{path}:2: ")
+    assert await follower.poll() == []
+    assert follower.names() == ["a"]
+    assert follower.status() == [("a.zone", 1, message)]
+    path.write_text(zone("b") + "cc A nowhere\n")
+    assert (await follower.rejected()).startswith(f"{path}:2: ")
+    path.write_text(zone("b"))
+    await follower.poll()
+    assert follower.names() == ["b"]
+    assert follower.status() == [("a.zone", 1, None)]
+
+
+async def test_records_go_with_their_file_and_come_back_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.zone"
+    path.write_text(zone("a"))
+    follower = Follower(path)
+    await follower.poll()
+    path.unlink()
+    gone, told = await follower.poll()
+    assert isinstance(gone, ZoneRead)
+    assert gone.records == 0
+    assert isinstance(told, ZoneRejected)
+    assert told.message.startswith(f"{path} is gone")
+    assert follower.names() == []
+    assert follower.status() == [("a.zone", 0, told.message)]
+    assert await follower.poll() == []
+    path.write_text(zone("a"))
+    await follower.poll()
+    assert follower.names() == ["a"]
+    assert follower.status() == [("a.zone", 1, None)]
+
+
+async def test_files_come_and_go_in_a_directory(tmp_path: Path) -> None:
+    follower = Follower(tmp_path)
+    assert await follower.poll() == []
+    (tmp_path / "a.zone").write_text(zone("a"))
+    await follower.poll()
+    assert follower.names() == ["a"]
+    (tmp_path / "a.zone").rename(tmp_path / "b.zone")
+    await follower.poll()
+    assert follower.names() == ["a"]
+    assert follower.status() == [("b.zone", 1, None)]
+    (tmp_path / "b.zone").unlink()
+    await follower.poll()
+    assert follower.names() == []
+    assert follower.status() == []
+
+
+async def test_a_directory_that_goes_takes_its_records_along(tmp_path: Path) -> None:
+    directory = tmp_path / "zones"
+    directory.mkdir()
+    (directory / "a.zone").write_text(zone("a"))
+    follower = Follower(directory)
+    await follower.poll()
+    directory.rename(tmp_path / "elsewhere")
+    await follower.poll()
+    assert follower.names() == []
+    assert follower.status() == [
+        ("zones", 0, f"{directory} is gone, and its records with it; put it back, or start without it")
+    ]
+
+
+async def test_a_change_of_an_included_file_is_noticed(tmp_path: Path) -> None:
+    path, included = tmp_path / "a.zone", tmp_path / "sub" / "more.inc"
+    included.parent.mkdir()
+    included.write_text(zone("b"))
+    path.write_text(zone("a") + "$INCLUDE sub/more.inc\n")
+    follower = Follower(path)
+    await follower.poll()
+    assert follower.names() == ["a", "b"]
+    included.write_text(zone("c"))
+    await follower.poll()
+    assert follower.names() == ["a", "c"]
+    included.unlink()
+    assert (await follower.rejected()).startswith(f"{path}:2: {included} cannot be read: No such file")
+    assert follower.names() == ["a", "c"]
+    assert await follower.poll() == []
+    included.write_text("d A nowhere")
+    assert (await follower.rejected()).startswith(f"{included}:1: ")
+    included.write_text(zone("e"))
+    await follower.poll()
+    assert follower.names() == ["a", "e"]
+
+
+async def test_a_file_caught_while_it_is_written_is_read_when_it_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.zone"
+    path.write_text(zone("a", "b"))
+    follower = Follower(path)
+    await follower.poll()
+    path.write_text(zone("a"))
+
+    real, calls = os.fstat, []
+
+    def grows(handle: int) -> os.stat_result:
+        calls.append(handle)
+        if len(calls) == 2:
+            path.write_text(zone("a", "b", "c"))
+        return real(handle)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstat", grows)
+        assert await follower.poll() == []
+    assert follower.names() == ["a", "b"]
+    await follower.poll()
+    assert follower.names() == ["a", "b", "c"]
+
+
+async def test_a_pipe_is_refused_without_waiting_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.zone"
+    os.mkfifo(path)
+    async with asyncio.timeout(10):
+        assert "is no regular file" in await Follower(path).rejected()
+
+
+async def test_a_file_includes_no_directory_and_no_impossible_path(tmp_path: Path) -> None:
+    path = tmp_path / "a.zone"
+    for name, says in ((".", "Is a directory"), ("x" * 300, "File name too long"), ("a\0b", "null byte")):
+        path.write_text(f"$INCLUDE {name}\n")
+        assert says in await Follower(path).rejected()
+
+
+async def test_no_descriptor_stays_open_for_what_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "a.zone").mkdir()
+    os.mkfifo(tmp_path / "b.zone")
+    (tmp_path / "c.zone").write_text("$INCLUDE .")
+    await Follower(tmp_path).poll()
+    before = os.listdir("/proc/self/fd")  # noqa: PTH208 - names, not paths
+    for _ in range(5):
+        assert len(await Follower(tmp_path).poll()) == 3
+    assert len(os.listdir("/proc/self/fd")) == len(before)  # noqa: PTH208 - as above
+
+
+async def test_a_file_of_too_many_records_is_refused_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.zone"
+    path.write_text(zone("a", "b", "c"))
+    follower = Follower(path, max_records=2)
+    assert (await follower.rejected()).startswith(f"{path}:3: this is more than 2 records")
+    assert follower.names() == []
+
+
+async def test_files_beyond_the_bound_are_told_and_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zones, "MAX_FILES", 2)
+    for name in "abc":
+        (tmp_path / f"{name}.zone").write_text(zone(name))
+    follower = Follower(tmp_path)
+    *_, told = await follower.poll()
+    assert isinstance(told, ZoneRejected)
+    assert told.message.startswith(f"{tmp_path} makes more than 2 zone files")
+    assert follower.names() == ["a", "b"]
+    assert await follower.poll() == []
+
+
+async def test_a_path_that_can_no_longer_be_listed_keeps_what_was_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.zone").write_text(zone("a"))
+    follower = Follower(tmp_path)
+    await follower.poll()
+
+    def refuse(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", refuse)
+        assert (await follower.rejected()).startswith(f"{tmp_path} cannot be read: Permission denied")
+    assert follower.names() == ["a"]
+    assert [status[:2] for status in follower.status()] == [("a.zone", 1), (tmp_path.name, 0)]
+    assert await follower.poll() == []
+    assert follower.status() == [("a.zone", 1, None)]
+
+
+async def test_changes_are_handed_over_in_slices(tmp_path: Path) -> None:
+    path = tmp_path / "a.zone"
+    path.write_text(zone(*(f"h{number}" for number in range(1201))))
+    (event,) = await Follower(path, max_records=2000).watcher.poll()
+    assert isinstance(event, ZoneRead)
+    assert [len(part) for part in event.slices()] == [500, 500, 201]
+    assert sum(event.slices(7), ()) == event.changes
+
+
+async def test_a_large_file_does_not_stall_the_loop_while_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.zone"
+    path.write_text(zone(*(f"h{number}" for number in range(50_000))))
+    turns = 0
+
+    async def other_work() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(other_work())
+    (event,) = await Follower(path, max_records=50_000).watcher.poll()
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    assert isinstance(event, ZoneRead)
+    assert turns > 5
+
+
+async def test_events_follow_the_files_until_closed(tmp_path: Path) -> None:
+    path = tmp_path / "a.zone"
+    path.write_text(zone("a"))
+    async with asyncio.timeout(10):
+        events = Follower(path).watcher.events()
+        async with contextlib.aclosing(events):
+            assert isinstance(await anext(events), ZoneRead)
+            path.write_text("a A nowhere")
+            assert isinstance(await anext(events), ZoneRejected)
+            path.write_text(zone("b", "c"))
+            event = await anext(events)
+            assert isinstance(event, ZoneRead)
+            assert event.records == 2
+
+
+async def test_the_example_is_a_zone_file() -> None:
+    follower = Follower(EXAMPLE)
+    (event,) = await follower.poll()
+    assert isinstance(event, ZoneRead)
+    assert "printer" in follower.names()

@@ -335,6 +335,12 @@ async def test_a_path_that_can_no_longer_be_listed_keeps_what_was_read(
     assert follower.status() == [("a.zone", 1, None)]
 
 
+async def test_a_path_that_cannot_be_followed_is_told_with_its_reason(tmp_path: Path) -> None:
+    follower = Follower(tmp_path / ("x" * 300))
+    assert "cannot be read: File name too long" in await follower.rejected()
+    assert await follower.poll() == []
+
+
 async def test_changes_are_handed_over_in_slices(tmp_path: Path) -> None:
     path = tmp_path / "a.zone"
     path.write_text(zone(*(f"h{number}" for number in range(1201))))

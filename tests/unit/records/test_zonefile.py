@@ -452,6 +452,12 @@ def test_the_written_file_is_for_people() -> None:
     )
 
 
+def test_a_name_outside_the_domain_is_written_in_full() -> None:
+    name = names.parse("7.1.2.10.in-addr.arpa.")
+    pointer = Record("p", "h", name, 12, NS, 1, Origin.ADDED)
+    assert "\n7.1.2.10.in-addr.arpa. IN PTR weavedns.weave.local.\n" in render([pointer])
+
+
 def test_a_serial_stays_a_serial_when_the_catalog_has_seen_many_changes() -> None:
     assert " 3 3600 " in zonefile.render([], domain=DOMAIN, ns=NS, serial=2**32 + 3, ttl_s=1)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from weavenet.errors import ControlError
+from weavenet.errors import ControlError, NoDaemonError
 
 DEFAULT_SOCKET = Path("/run/weavedns/weavedns.sock")
 TIMEOUT_S = 60.0
@@ -38,7 +38,7 @@ class Client:
     def call(self, method: str, path: str, body: object = None, *, query: Mapping[str, str] | None = None) -> Any:
         """Make a request and return the decoded JSON, or the text when the answer is no JSON, or None.
 
-        Raises ControlError with the daemon's own sentence, or with the cure when there is no daemon.
+        Raises ControlError with the daemon's own sentence, NoDaemonError with the cure when there is none.
         """
         target = f"{path}?{urlencode(query)}" if query else path
         connection = _UnixConnection(self._socket, self._timeout_s)
@@ -48,7 +48,9 @@ class Client:
             response = connection.getresponse()
             raw = response.read()
         except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
-            raise ControlError(f"no daemon listens on {self._socket}; start one with 'weavedns launch'") from None
+            raise NoDaemonError(f"no daemon listens on {self._socket}; start one with 'weavedns launch'") from None
+        except ConnectionError:
+            raise NoDaemonError(f"the daemon on {self._socket} ended before it answered; look at its log") from None
         except PermissionError:
             raise ControlError(f"no permission to use {self._socket}; run this as root") from None
         except TimeoutError:

@@ -38,4 +38,8 @@ class RangeConflictError(NetworkError):
 
 
 class ControlError(WeaveNetError):
-    """The daemon refused a command, or is not there to take it."""
+    """The daemon refused a command, or did not answer it."""
+
+
+class NoDaemonError(ControlError):
+    """No daemon listens on the control socket, or it ended before it answered."""

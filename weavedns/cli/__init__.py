@@ -18,7 +18,7 @@ Examples:
   weavedns add db 192.0.2.10          a machine that is no container
   weavedns status
 
-Every flag is also an environment variable (WEAVEDNS_...) and a key in the settings file.
+A flag whose help names an environment variable is also a key in the settings file.
 """
 
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import socket
 import time
-from pathlib import Path
 from typing import Any
 
 import click
 
 from weavedns import config
-from weavedns.errors import WeaveError
-from weavenet.cli.group import setting, socket_option
+from weavedns.errors import ConfigError, WeaveError
+from weavenet.cli.group import FilePath, setting, socket_option
 from weavenet.control import DEFAULT_SOCKET, Client
-from weavenet.errors import ControlError
+from weavenet.errors import NoDaemonError
 
 _STOP_S = 15.0
 _POLL_S = 0.05
@@ -69,29 +68,33 @@ _LEVELS = ["debug", "info", "warning", "error"]
 @setting(
     "--zones",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     show_default=False,
     help="A zone file, or a directory of *.zone files; may be given again.",
 )
 @setting("--ttl", "ttl_s", type=int, default=config.DEFAULT_TTL_S, help="TTL of answers, in seconds.")
-@setting("--socket", type=click.Path(path_type=Path), default=DEFAULT_SOCKET, help="The control socket.")
+@setting("--socket", type=FilePath(), default=DEFAULT_SOCKET, help="The control socket.")
 @setting("--http", default=config.DEFAULT_HTTP, metavar="ADDRESS[:PORT]", help="Where the status page is served.")
 @setting("--no-http", is_flag=True, help="Serve no status page.")
 @setting(
     "--state-dir",
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     default=config.DEFAULT_STATE_DIR,
     help="Where records that people add are kept.",
 )
 @setting("--no-network", is_flag=True, help="DNS only: no bridge, no containers; needs no root, but a --listen.")
 @setting("--log-level", type=click.Choice(_LEVELS), default="info", help="How much is told on stderr.")
 def launch(no_http: bool, no_network: bool, http: str, log_level: str, **values: Any) -> None:
-    """Run the daemon in the foreground until Ctrl-C, SIGTERM or `weavedns stop`.
+    """Run the daemon in the foreground.
 
-    It makes the weave bridge, answers DNS on its own address there, and attaches this host's containers. When it
-    ends, containers keep their interfaces; the next launch finds everything again.
+    It makes the weave bridge, answers DNS on its own address there, and attaches this host's containers, until
+    Ctrl-C, SIGTERM or `weavedns stop`. Then containers keep their interfaces; the next launch finds everything
+    again.
     """
-    settings = config.settings(http=None if no_http else http, network=not no_network, **values)
+    try:
+        settings = config.settings(http=None if no_http else http, network=not no_network, **values)
+    except ConfigError as exc:
+        raise click.UsageError(str(exc)) from exc
     # The daemon's libraries take a third of a second to import, which the other commands need not wait for.
     from weavedns import daemon
 
@@ -102,17 +105,17 @@ def launch(no_http: bool, no_network: bool, http: str, log_level: str, **values:
 @click.option("--clean", is_flag=True, help="First detach all containers and remove the bridge and its rules.")
 @socket_option
 def stop(clean: bool, client: Client) -> None:
-    """Stop the daemon and wait until it has ended; containers keep their interfaces.
+    """Stop the daemon and wait for its end.
 
-    With --clean nothing stays behind but what people added: containers are detached, their resolv.conf is put
-    back, and the bridge and the firewall rules are removed.
+    Containers keep their interfaces. With --clean nothing stays behind but what people added: containers are
+    detached, their resolv.conf is put back, and the bridge and the firewall rules are removed.
     """
     client.call("POST", "/v1/stop", {"clean": clean})
     deadline = time.monotonic() + _STOP_S
     while time.monotonic() < deadline:
         try:
             client.call("GET", "/domain")
-        except ControlError:
+        except NoDaemonError:
             return
         time.sleep(_POLL_S)
     raise WeaveError(f"the daemon still answers after {_STOP_S:.0f} s; look at its log")
@@ -123,7 +126,10 @@ def stop(clean: bool, client: Client) -> None:
 @setting("--format", "form", type=click.Choice(["table", "json"]), default="table", help="Text for people, or JSON.")
 @socket_option
 def status(section: str, form: str, client: Client) -> None:
-    """Show what the daemon does, or one SECTION of it: dns, upstream, containers or zones."""
+    """Show how the daemon is doing.
+
+    With a SECTION only that part: dns, upstream, containers or zones.
+    """
     text = client.call("GET", "/status", query={"section": section})
     if form == "json":
         report = client.call("GET", "/report")

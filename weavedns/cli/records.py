@@ -6,6 +6,7 @@ import copy
 
 import click
 
+from weavedns.errors import UnknownRecordError
 from weavenet.cli.group import listing_options, socket_option
 from weavenet.cli.output import listing
 from weavenet.control import Client
@@ -22,9 +23,10 @@ from weavenet.control import Client
 @click.option("--container", default="", help="Give NAME to this container, whatever its addresses are.")
 @socket_option
 def add(name: str, data: tuple[str, ...], rtype: str, ttl: int | None, container: str, client: Client) -> None:
-    """Add a record NAME with each DATA; it is on disk when this returns.
+    """Add records that outlive the daemon.
 
-    A NAME of one label is put under the domain. Quote DATA that has blanks.
+    Each DATA becomes a record of NAME, and is on disk when this returns. A NAME of one label is put under the
+    domain. Quote DATA that has blanks.
     """
     if bool(data) == bool(container):
         raise click.UsageError("Give either DATA, such as 10.2.1.7, or --container.")
@@ -41,12 +43,15 @@ def add(name: str, data: tuple[str, ...], rtype: str, ttl: int | None, container
 @click.argument("data", nargs=-1)
 @socket_option
 def remove(name: str, data: tuple[str, ...], client: Client) -> None:
-    """Remove what was added under NAME, or just DATA of it (also: rm)."""
+    """Remove what was added (also: rm).
+
+    Everything that was added under NAME goes, or just DATA of it.
+    """
     client.call("DELETE", "/v1/records", {"name": name, "data": list(data)})
 
 
 rm = copy.copy(remove)
-rm.hidden = True
+rm.name, rm.hidden = "rm", True
 
 
 @click.command(
@@ -55,25 +60,27 @@ rm.hidden = True
 @click.argument("name")
 @click.argument("rtype", metavar="[TYPE]", default="A")
 @socket_option
-@click.pass_context
-def lookup(ctx: click.Context, name: str, rtype: str, client: Client) -> None:
-    """Print what this peer answers for NAME, one value a line; exit with 1 when there is none.
+def lookup(name: str, rtype: str, client: Client) -> None:
+    """Print what this peer answers.
 
-    For an address, its names are printed.
+    The data of NAME's records is printed, one value a line, and for an address its names. The exit code is 1 when
+    there is none.
     """
     found = client.call("GET", "/v1/lookup", query={"name": name, "type": rtype})
     for value in found:
         click.echo(value)
     if not found:
-        click.echo(f"Error: no {rtype.upper()} record is named {name}; 'weavedns ls' shows what there is", err=True)
-        ctx.exit(1)
+        raise UnknownRecordError(f"nothing of type {rtype.upper()} is known for {name}; 'weavedns ls' shows what is")
 
 
 @click.command(epilog="\b\nExamples:\n  weavedns ls\n  weavedns ls --format json")
 @listing_options
 @socket_option
 def ls(form: str, quiet: bool, client: Client) -> None:
-    """List all records with where they come from; with -q only the names."""
+    """List all records.
+
+    With where they come from; with -q only their names.
+    """
     rows = client.call("GET", "/v1/records")
     listing(rows, ["name", "type", "data", "ttl", "origin", "holder"], form=form, quiet=quiet, key="name")
 

@@ -11,7 +11,7 @@ from weavenet.control import Client
 # The settings file is shared with `weavedns`, whose `launch` has these keys.
 _DAEMON_KEYS = frozenset(
     {
-        "attach", "dns_address", "dns_subnet", "domain", "http", "listen", "log_level", "name", "network", "no_http",
+        "attach", "dns_address", "dns_subnet", "domain", "http", "listen", "log_level", "name", "no_http",
         "no_network", "range", "state_dir", "subnet", "ttl", "upstream", "zones",
     }
 )  # fmt: skip
@@ -26,6 +26,7 @@ Examples:
 
 
 @click.group(cls=Group, known_keys=_DAEMON_KEYS, epilog=_EXAMPLES)
+@click.version_option(package_name="weavedns", prog_name="weavenet")
 def main() -> None:
     """Give containers addresses on the weave network, and take them away."""
 
@@ -35,10 +36,10 @@ def main() -> None:
 @click.argument("addresses", nargs=-1, metavar="[ADDRESS]...")
 @socket_option
 def attach(container: str, addresses: tuple[str, ...], client: Client) -> None:
-    """Attach a running CONTAINER to the weave network and print its addresses.
+    """Give a running CONTAINER addresses.
 
-    An ADDRESS is 10.2.45.3/24 (that one), net:10.2.67.0/24 (any free one there) or net:default, which is
-    also what is taken when none is given.
+    The addresses are printed. An ADDRESS is 10.2.45.3/24 (that one), net:10.2.67.0/24 (any free one there) or
+    net:default, which is also what is taken when none is given.
     """
     body = {"ContainerID": container, "Endpoint": " ".join(addresses)}
     for address in client.call("POST", "/v1/net/attach", body)["Addresses"]:
@@ -50,9 +51,10 @@ def attach(container: str, addresses: tuple[str, ...], client: Client) -> None:
 @click.argument("addresses", nargs=-1, metavar="[ADDRESS]...")
 @socket_option
 def detach(container: str, addresses: tuple[str, ...], client: Client) -> None:
-    """Take ADDRESSES, or all, from CONTAINER and print them; with the last one go interface and resolv.conf changes.
+    """Take addresses, or all, from a CONTAINER.
 
-    The container stays detached until it is attached again or restarts.
+    They are printed. With the last one go its interface and the changes to its resolv.conf. The container stays
+    detached until it is attached again, or it or the daemon restarts.
     """
     body = {"ContainerID": container, "Endpoint": " ".join(addresses)}
     for address in client.call("POST", "/v1/net/detach", body)["Addresses"]:
@@ -63,6 +65,9 @@ def detach(container: str, addresses: tuple[str, ...], client: Client) -> None:
 @listing_options
 @socket_option
 def ps(form: str, quiet: bool, client: Client) -> None:
-    """List the attached containers with addresses, MAC and names; with -q only the container IDs."""
+    """List the attached containers.
+
+    With addresses, MAC and names; with -q only the container IDs.
+    """
     rows = client.call("GET", "/v1/net/containers")
     listing(rows, ["container", "name", "addresses", "mac", "names"], form=form, quiet=quiet, key="container")

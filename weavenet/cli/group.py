@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import os
+import sys
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 import click
 
@@ -15,14 +17,29 @@ from weavenet.errors import WeaveNetError
 
 DEFAULT_CONFIG = Path("/etc/weavedns/weavedns.toml")
 ENV_PREFIX = "WEAVEDNS_"
-# Questions about one call, not settings of a machine: they have no key and no variable.
-_NOT_SETTINGS = frozenset({"help", "config", "version"})
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+class FilePath(click.Path):
+    """A path that the daemon or the kernel judges, not the command line.
+
+    Several of them in one environment variable are separated by blanks, as every other list is.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(readable=False, path_type=Path)
+
+    def split_envvar_value(self, rv: str) -> list[str]:
+        """The paths in an environment variable."""
+        return rv.split()
+
+
 def setting(flag: str, *more: str, **attributes: Any) -> Callable[[Command], Command]:
-    """An option that also has an environment variable and a key in the settings file, as all of ours have."""
+    """An option that also has an environment variable and a key in the settings file.
+
+    Options that ask something of one call alone, such as `--clean`, are plain click options.
+    """
     name = flag.lstrip("-")
     variable = ENV_PREFIX + name.upper().replace("-", "_")
     attributes.setdefault("show_default", True)
@@ -32,8 +49,8 @@ def setting(flag: str, *more: str, **attributes: Any) -> Callable[[Command], Com
 class Group(click.Group):
     """A command group that reads the settings file first and tells its package's errors in one line, exit code 1.
 
-    The file's keys are the long flags of all the group's commands, with `-` or `_`; flags beat the environment,
-    which beats the file.
+    The file's keys are the long flags of what `setting` made for the group's commands, with `-` or `_`; flags beat
+    the environment, which beats the file.
     """
 
     def __init__(
@@ -49,7 +66,7 @@ class Group(click.Group):
         self.params.append(
             click.Option(
                 ["--config"],
-                type=click.Path(path_type=Path),
+                type=FilePath(),
                 envvar=ENV_PREFIX + "CONFIG",
                 show_envvar=True,
                 help=f"The settings file.  [default: {DEFAULT_CONFIG}]",
@@ -58,40 +75,63 @@ class Group(click.Group):
 
     def keys(self) -> frozenset[str]:
         """Every key that the settings file may have for this group."""
-        names: set[str] = set()
-        commands: list[click.Command] = list(self.commands.values())
-        while commands:
-            command = commands.pop()
-            if isinstance(command, click.Group):
-                commands += command.commands.values()
-            names |= {_key(param) for param in command.params if isinstance(param, click.Option)}
-        return frozenset(names - _NOT_SETTINGS)
+        return frozenset(_key(option) for option in self._settings())
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command with the settings file as its defaults."""
         given = ctx.params.pop("config", None)
         try:
-            values = _read(given or DEFAULT_CONFIG, must_exist=given is not None, keys=self.keys() | self._known_keys)
-            ctx.default_map = {name: self._defaults(command, values) for name, command in self.commands.items()}
+            path = given or DEFAULT_CONFIG
+            values = _read(path, must_exist=given is not None, keys=self.keys() | self._known_keys)
+            ctx.default_map = {name: _defaults(command, values, path) for name, command in self.commands.items()}
             return super().invoke(ctx)
-        except Exception as exc:
-            if not isinstance(exc, self._errors):
-                raise
-            raise click.ClickException(" ".join(str(exc).split())) from exc
         except BrokenPipeError:
-            # The reader of a listing went away, as `head` does: nothing to tell.
+            # The reader of a listing went away, as `head` does: nothing to tell, also not when Python ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(0)
+        except self._errors as exc:
+            raise click.ClickException(" ".join(str(exc).split())) from exc
 
-    def _defaults(self, command: click.Command, values: Mapping[str, Any]) -> dict[str, Any]:
-        if isinstance(command, click.Group):
-            return {name: self._defaults(sub, values) for name, sub in command.commands.items()}
-        return {param.name or "": values[_key(param)] for param in command.params if _key(param) in values}
+    def _settings(self) -> Iterator[click.Option]:
+        for command in self.commands.values():
+            yield from filter(_is_setting, command.params)
 
 
-def _key(param: click.Parameter) -> str:
+def _is_setting(param: click.Parameter) -> TypeGuard[click.Option]:
+    return isinstance(param, click.Option) and param.envvar is not None
+
+
+def _key(option: click.Option) -> str:
     """The key of an option in the settings file: its long flag, whatever the command calls the value."""
-    flag = next((opt for opt in param.opts if opt.startswith("--")), param.name or "")
-    return flag.lstrip("-").replace("-", "_")
+    return next(opt for opt in option.opts if opt.startswith("--")).lstrip("-").replace("-", "_")
+
+
+def _defaults(command: click.Command, values: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    return {
+        option.name or "": _checked(option, values[_key(option)], path)
+        for option in filter(_is_setting, command.params)
+        if _key(option) in values
+    }
+
+
+def _checked(option: click.Option, value: Any, path: Path) -> Any:
+    """The value of a key, when it is of the kind that the option takes; a list of one needs no brackets."""
+    each = value if option.multiple and isinstance(value, list) else [value]
+    wanted: type = str
+    kind = "a text in quotes"
+    if option.is_flag:
+        wanted, kind = bool, "true or false"
+    elif option.type is click.INT:
+        wanted, kind = int, "a whole number"
+    if any(type(one) is not wanted for one in each):
+        more = ", or a list of them" if option.multiple else ""
+        raise SettingsFileError(f"{path}: {_key(option).replace('_', '-')} = {value!r} is wrong; write {kind}{more}")
+    try:
+        for one in each:
+            option.type.convert(one, option, None)
+    except click.BadParameter as exc:
+        raise SettingsFileError(f"{path}: {_key(option).replace('_', '-')}: {exc.message}") from exc
+    return each if option.multiple else value
 
 
 def _read(path: Path, *, must_exist: bool, keys: frozenset[str]) -> dict[str, Any]:
@@ -102,7 +142,8 @@ def _read(path: Path, *, must_exist: bool, keys: frozenset[str]) -> dict[str, An
             return {}
         raise SettingsFileError(f"there is no settings file {path}; correct --config or make the file") from exc
     except OSError as exc:
-        raise SettingsFileError(f"the settings file {path} cannot be read: {exc.strerror}; check its mode") from exc
+        cure = "run this as root" if isinstance(exc, PermissionError) else "correct --config"
+        raise SettingsFileError(f"the settings file {path} cannot be read: {exc.strerror}; {cure}") from exc
     try:
         values = tomllib.loads(raw.decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
@@ -114,8 +155,6 @@ def _read(path: Path, *, must_exist: bool, keys: frozenset[str]) -> dict[str, An
             close = difflib.get_close_matches(name, keys, n=1)
             cure = f"did you mean {close[0].replace('_', '-')!r}?" if close else "remove it"
             raise SettingsFileError(f"{path}: unknown key {key!r}; {cure}")
-        if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(v, (dict, list)) for v in value)):
-            raise SettingsFileError(f"{path}: {key} takes a value or a list of values, not a table")
         settings[name] = value
     return settings
 
@@ -129,7 +168,7 @@ def socket_option(command: Command) -> Command:
     option = setting(
         "--socket",
         "client",
-        type=click.Path(path_type=Path),
+        type=FilePath(),
         default=DEFAULT_SOCKET,
         callback=lambda _ctx, _param, path: Client(path),
         help="The daemon's control socket.",

@@ -106,6 +106,26 @@ class Box:
         """Whether an echo request to an address is answered; one is sent each tenth of a second."""
         return in_thread(lambda: self._ping(address, within_s))
 
+    def delivers(self, other: Box, address: str, within_s: float = 2.0) -> bool:
+        """Whether a datagram to an address arrives in `other`, answered or not; one is sent each tenth of a second."""
+
+        def make() -> tuple[socket.socket, socket.socket]:
+            with other.namespace.entered():
+                receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            with self.namespace.entered():
+                return receiver, socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+
+        receiver, sender = in_thread(make)
+        deadline = time.monotonic() + within_s
+        with receiver, sender:
+            receiver.bind(("", 0))
+            receiver.settimeout(0.1)
+            while time.monotonic() < deadline:
+                with contextlib.suppress(OSError):
+                    sender.sendto(b"x", (address, receiver.getsockname()[1]))
+                    return bool(receiver.recv(1))
+        return False
+
     def _ping(self, address: str, within_s: float) -> bool:
         with self.namespace.entered():
             sender = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)

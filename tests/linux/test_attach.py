@@ -153,9 +153,14 @@ async def test_containers_of_dockers_own_bridges_do_not_reach_the_weave_network(
     assert not stranger.reaches("10.2.0.1", 0.5)
     redis.run("ip", "route", "add", "172.30.0.0/24", "via", "10.2.254.1")
     assert not redis.reaches("172.30.0.2", 0.5)
+    # Nor does a datagram arrive that needs no answer.
+    assert not stranger.delivers(redis, "10.2.0.1", 0.5)
+    assert not redis.delivers(stranger, "172.30.0.2", 0.5)
     # They would without our rules, so it is the rules that do it.
     host.run("iptables", "-w", "-F", "WEAVEDNS-FORWARD")
     assert stranger.reaches("10.2.0.1")
+    assert stranger.delivers(redis, "10.2.0.1")
+    assert redis.delivers(stranger, "172.30.0.2")
 
 
 async def test_an_address_that_changes_hands_is_reached_at_once(host: Host, boxes: Boxes) -> None:

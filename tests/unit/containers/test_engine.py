@@ -165,6 +165,28 @@ async def test_an_engine_that_is_absent_is_told_once_with_the_cure_and_found_whe
         await fake.stop()
 
 
+async def test_a_loss_is_told_once_however_often_it_is_tried_and_again_when_the_reason_changes(
+    fake: FakeEngine, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "FIRST_RETRY_S", 0.01)
+    reasons = iter(["still starting"] * 3 + ["out of order"] * 2)
+
+    def version() -> web.Response:
+        reason = next(reasons, "")
+        if not reason:
+            return web.json_response({"ApiVersion": "1.41"})
+        return web.json_response({"message": reason}, status=500)
+
+    fake.answers["version"] = version
+    following = Following(engine)
+
+    events = [await following.next() for _ in range(3)]
+
+    assert [type(event) for event in events] == [EngineDown, EngineDown, EngineUp]
+    assert "refused: still starting" in str(events[0])
+    assert "refused: out of order" in str(events[1])
+
+
 @pytest.mark.parametrize("ending", [STREAM_END, STREAM_BREAK])
 async def test_a_stream_that_ends_is_a_lost_engine_and_looked_for_again(
     fake: FakeEngine, engine: Engine, ending: object
@@ -261,6 +283,7 @@ async def test_a_silent_stream_is_opened_anew_without_a_word(fake: FakeEngine) -
         fake.tell("start", container_id(1))
 
         assert isinstance(await following.next(), ContainerStarted)
+        assert "/v1.41/_ping" in fake.paths, "a hanging engine is found within the time-out of a call"
 
 
 async def test_an_engine_that_hangs_is_noticed_when_its_stream_is_silent(fake: FakeEngine) -> None:

@@ -295,6 +295,13 @@ def test_a_container_without_a_network_of_its_own_is_left_alone(mode: str, polic
     assert container.network_mode == mode
 
 
+def test_a_container_whose_network_is_disabled_is_left_alone() -> None:
+    config = {"Hostname": "redis.weave.local", "NetworkDisabled": True}
+
+    assert not look(Config=config).own_network
+    assert look(Config=config | {"NetworkDisabled": False}).own_network
+
+
 @pytest.mark.parametrize("mode", ["", "default", "bridge", "shop_default", "hosts", "nonesuch"])
 def test_a_container_on_a_network_of_docker_has_one_of_its_own(mode: str) -> None:
     assert look(mode=mode).own_network
@@ -401,6 +408,7 @@ def test_a_bad_service_is_told_and_the_others_kept(service: str, value: str) -> 
         ({"Running": True, "Pid": 5}, True),
         ({"Running": True, "Paused": True, "Pid": 5}, True),
         ({"Running": True, "Restarting": True, "Pid": 0}, False),
+        ({"Running": True, "Restarting": True, "Pid": 5}, False),
         ({"Running": True, "Pid": 0}, False),
         ({"Running": False, "Pid": 0}, False),
         ({"Running": "yes", "Pid": 5}, False),

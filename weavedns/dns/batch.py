@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from mmap import mmap
 from typing import Any, Protocol
 
+from weavedns.dns.slots import Slots
 from weavedns.dns.wire import SLOT_BYTES
 
 SLOTS = 64
@@ -38,8 +39,7 @@ SystemCall = Callable[..., int]
 class Batch(Protocol):
     """What `udp` needs of a batch."""
 
-    memory: mmap
-    offsets: range
+    slots: Slots
 
     def receive(self) -> list[int]:
         """Take what waits in the socket, up to SLOTS datagrams: their sizes. Empty when nothing waits."""
@@ -73,25 +73,26 @@ class MmsgBatch:
         self._is_ipv4 = sock.family == socket.AF_INET
         self._recvmmsg, self._sendmmsg = recvmmsg, sendmmsg
         self._count = 0
-        self.memory = mmap(-1, SLOTS * SLOT_BYTES)
-        self.offsets = range(0, SLOTS * SLOT_BYTES, SLOT_BYTES)
+        self.slots = Slots(SLOTS)
         self._addresses = mmap(-1, SLOTS * _ADDRESS_BYTES)
         # Two sets of headers: what the kernel writes into one and we into the other never has to be put back.
         self._in, self._in_iovecs = self._headers()
         self._out, self._out_iovecs = self._headers()
-        self._in_at, self._out_at = _address_of(self._in), _address_of(self._out)
+        self._in_at = ctypes.c_void_p(_address_of(self._in))
+        out_at = _address_of(self._out)
+        self._out_at = [ctypes.c_void_p(out_at + slot * _MMSGHDR.size) for slot in range(SLOTS)]
         self._in_sizes = memoryview(self._in).cast("I")[_MMSGHDR_LENGTH // 4 :: _MMSGHDR.size // 4]
         self._out_sizes = memoryview(self._out_iovecs).cast("Q")[1::2]
         self._ipv4_numbers = memoryview(self._addresses).cast("I")[1 :: _ADDRESS_BYTES // 4]
 
     def works(self) -> bool:
         """Whether the kernel, or a sandbox around us, lets these calls through. Takes nothing out of the socket."""
-        got = self._recvmmsg(self._fd, ctypes.c_void_p(self._in_at), 1, socket.MSG_DONTWAIT | socket.MSG_PEEK, None)
+        got = self._recvmmsg(self._fd, self._in_at, 1, socket.MSG_DONTWAIT | socket.MSG_PEEK, None)
         return got >= 0 or ctypes.get_errno() == errno.EAGAIN
 
     def receive(self) -> list[int]:
         """As `Batch.receive`."""
-        self._count = max(0, self._recvmmsg(self._fd, ctypes.c_void_p(self._in_at), SLOTS, socket.MSG_DONTWAIT, None))
+        self._count = max(0, self._recvmmsg(self._fd, self._in_at, SLOTS, socket.MSG_DONTWAIT, None))
         return self._in_sizes[: self._count].tolist()
 
     def askers(self) -> Sequence[Asker]:
@@ -125,8 +126,7 @@ class MmsgBatch:
     def _send_run(self, start: int, stop: int) -> int:
         unsent = 0
         while start < stop:
-            at = ctypes.c_void_p(self._out_at + start * _MMSGHDR.size)
-            sent = self._sendmmsg(self._fd, at, stop - start, socket.MSG_DONTWAIT)
+            sent = self._sendmmsg(self._fd, self._out_at[start], stop - start, socket.MSG_DONTWAIT)
             if sent > 0:
                 start += sent
             elif (error := ctypes.get_errno()) == errno.EAGAIN:
@@ -139,9 +139,9 @@ class MmsgBatch:
 
     def _headers(self) -> tuple[mmap, mmap]:
         headers, iovecs = mmap(-1, SLOTS * _MMSGHDR.size), mmap(-1, SLOTS * _IOVEC.size)
-        slots_at, addresses_at, iovecs_at = map(_address_of, (self.memory, self._addresses, iovecs))
+        slots_at, addresses_at, iovecs_at = map(_address_of, (self.slots.memory, self._addresses, iovecs))
         address_size = _IPV4_ADDRESS_BYTES if self._is_ipv4 else _IPV6_ADDRESS_BYTES
-        for slot, offset in enumerate(self.offsets):
+        for slot, offset in enumerate(self.slots.starts):
             _IOVEC.pack_into(iovecs, slot * _IOVEC.size, slots_at + offset, SLOT_BYTES)
             address_at, iovec_at = addresses_at + slot * _ADDRESS_BYTES, iovecs_at + slot * _IOVEC.size
             fields = (address_at, address_size, iovec_at, 1, 0, 0, 0, 0)
@@ -155,18 +155,17 @@ class PlainBatch:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._is_ipv4 = sock.family == socket.AF_INET
-        self.memory = mmap(-1, SLOTS * SLOT_BYTES)
-        self.offsets = range(0, SLOTS * SLOT_BYTES, SLOT_BYTES)
-        self._slots = [memoryview(self.memory)[at : at + SLOT_BYTES] for at in self.offsets]
+        self.slots = Slots(SLOTS)
+        self._rooms = [memoryview(self.slots.memory)[at : at + SLOT_BYTES] for at in self.slots.starts]
         self._addresses: list[Address] = []
 
     def receive(self) -> list[int]:
         """As `Batch.receive`."""
         sizes: list[int] = []
         self._addresses = []
-        for slot in self._slots:
+        for room in self._rooms:
             try:
-                size, address = self._sock.recvfrom_into(slot)
+                size, address = self._sock.recvfrom_into(room)
             except OSError:  # nothing more waits, or the interface went away
                 break
             sizes.append(size)
@@ -187,10 +186,10 @@ class PlainBatch:
     def send(self, sizes: Sequence[int]) -> int:
         """As `Batch.send`."""
         unsent = 0
-        for slot, size, address in zip(self._slots, sizes, self._addresses, strict=True):
+        for room, size, address in zip(self._rooms, sizes, self._addresses, strict=True):
             try:
                 if size:
-                    self._sock.sendto(slot[:size], address)
+                    self._sock.sendto(room[:size], address)
             except OSError:
                 unsent += 1
         return unsent

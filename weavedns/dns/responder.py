@@ -6,20 +6,22 @@ careful path (`resolver`), which takes whatever is declined here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from itertools import product
-from mmap import mmap
 
-from weavedns.dns.answers import A_IN, CNAME_IN, Answers, Found, tail
-from weavedns.dns.rrset import RRset
+from weavedns.dns.answers import A_IN, CNAME_IN, Answers, tail
+from weavedns.dns.slots import Slots
 from weavedns.dns.stats import DnsStats
 from weavedns.dns.tree import Node
 from weavedns.dns.wire import (
+    HEADER_BYTES,
+    MAX_LABEL_BYTES,
     MAX_UDP_BYTES,
     MIN_QUERY_BYTES,
     MIN_UDP_BYTES,
     OPT,
     OPT_BYTES,
+    QUESTION_FIXED_BYTES,
     SLOT_BYTES,
     Flag,
     Rcode,
@@ -35,11 +37,12 @@ _PLAIN_TYPES = frozenset(tail(rtype) for rtype in range(1, 128) if rtype != _OPT
 
 _DECLINED = b"", b""
 
-# What a reply's header holds after the ID, by what a query's holds there. Of a reply with one record, of one with
-# none, and of one that says that there is no such name; the flags alone and the count of additional records, for
-# a reply with several records; whether an OPT follows the question.
-Head = tuple[bytes, bytes, bytes, bytes, bytes, bool]
-Heads = Mapping[bytes, Head]
+# What a reply's header holds after the ID, by what a query's holds there: of a reply with one record, of one with
+# none, of one that says that there is no such name, and of one with several records what stands before and after
+# their count; last, something when an OPT follows the question.
+Head = tuple[bytes, ...]
+_ONE, _NONE, _NO_NAME, _BEFORE_COUNT, _AFTER_COUNT, _EDNS = range(6)
+Heads = dict[bytes, Head]
 
 
 class Responder:
@@ -50,10 +53,12 @@ class Responder:
         self._stats = stats or DnsStats()
         self._heads = {recursion: _heads(recursion=recursion) for recursion in (False, True)}
         self._opts: dict[bytes, tuple[int, bytes]] = {}
-        self._slot = mmap(-1, SLOT_BYTES)
-        # Most names that do not exist are one label under the domain: their authority section by name length.
-        below = len(answers.domain) + 1
-        self._one_label = {below + size: answers.authority.negative(below + size) for size in range(1, 64)}
+        self._slot = Slots(1)
+        # Most names that do not exist are one label under the domain: their authority sections by its length.
+        below = len(answers.domain)
+        negatives = {size: answers.authority.negative(below + size) for size in range(2, MAX_LABEL_BYTES + 2)}
+        rest = HEADER_BYTES + below + QUESTION_FIXED_BYTES + OPT_BYTES
+        self._one_label = {size: body for size, body in negatives.items() if rest + size + len(body) <= MIN_UDP_BYTES}
 
     def heads(self, *, recursion: bool) -> Heads:
         """The reply headers for an asker who may, or may not, have queries forwarded."""
@@ -61,84 +66,87 @@ class Responder:
 
     def answer(self, packet: bytes, *, recursion: bool) -> bytes | None:
         """The reply to a packet; None when it is one for the careful path."""
-        size = len(packet)
-        if size > SLOT_BYTES:
+        if len(packet) > SLOT_BYTES:
             return None
-        self._slot[:size] = packet
-        (size,) = self.answer_slots(self._slot, (0,), (size,), (self._heads[recursion],))
-        return self._slot[:size] if size else None
+        self._slot.put(0, packet)
+        (size,) = self.answer_slots(self._slot, (len(packet),), (self._heads[recursion],))
+        return self._slot.get(0, size) if size else None
 
-    # One loop without calls for the common cases: every call would cost a twentieth of the packet's time.
-    def answer_slots(
-        self, memory: mmap, offsets: Iterable[int], sizes: Iterable[int], askers: Iterable[Heads]
-    ) -> list[int]:
-        """Turn each packet, `sizes[i]` bytes at `offsets[i]`, into its reply in place; return the replies' sizes.
+    def answer_slots(self, slots: Slots, sizes: Iterable[int], askers: Iterable[Heads]) -> list[int]:
+        """Turn each packet, `sizes[i]` bytes in slot `i`, into its reply in place; return the replies' sizes.
 
-        A size of 0 means that the packet is as it was and one for the careful path.
+        A size of 0 means that the packet is as it was and one for the careful path. The common cases, an address and
+        a name that does not exist, are written out in the loop: a call would cost a tenth of a packet's time.
         """
-        domain, get_node, one_label = self._answers.domain, self._answers.nodes.get, self._one_label
-        get_opt, plain_types, below = self._opts.get, _PLAIN_TYPES, len(self._answers.domain) + 1
+        memory, opt_of, select = slots.memory, self._opts.get, self._select
+        get_node, get_negative, domain = self._answers.nodes.get, self._one_label.get, self._answers.domain
+        domain_bytes, no_names, address = len(domain), 0, bytes
         replies: list[int] = []
-        for at, size, heads in zip(offsets, sizes, askers, strict=False):
-            head = heads.get(memory[at + 2 : at + 12])
+        reply = replies.append
+        places = zip(slots.starts, slots.headers, slots.names, sizes, askers, strict=False)
+        for at, after_id, name_at, size, heads in places:
+            head = heads.get(memory[after_id])
             if head is None or size < MIN_QUERY_BYTES:
-                replies.append(0)
+                reply(0)
                 continue
-            header, _, no_name, _, _, edns = head
-            end, limit = at + size, MIN_UDP_BYTES
-            if edns:
+            end, limit, opt = at + size, MIN_UDP_BYTES, b""
+            if head[_EDNS]:
                 end -= OPT_BYTES
                 given = memory[end : at + size]
-                limit, opt = get_opt(given) or self._opt(given)
-            kind = memory[end - 4 : end]
-            name = memory[at + 12 : end - 4].lower()
+                limit, opt = opt_of(given) or self._opt(given)
+                if not limit or end - at < MIN_QUERY_BYTES:
+                    reply(0)
+                    continue
+            name_end = end - QUESTION_FIXED_BYTES
+            name = memory[name_at:name_end].lower()
+            kind = memory[name_end:end]
             node = get_node(name)
-            body: bytes | None
-            if kind == A_IN and node.__class__ is bytes:
-                body = node  # type: ignore[assignment]  # the test above is isinstance, only faster
+            if node.__class__ is address and kind == A_IN:
+                header, body = head[_ONE], node
             elif (
                 node is None
-                and kind in plain_types
-                and (body := one_label.get(len(name)))
-                and name[0] + below == len(name)
-                and name.endswith(domain)
+                and kind == A_IN
+                and name[0] + 1 == (label := len(name) - domain_bytes)
+                and name[label:] == domain
+                and (negative := get_negative(label))
             ):
-                header = no_name
-                self._stats.nxdomain += 1
+                header, body = head[_NO_NAME], negative
+                no_names += 1
             else:
-                header, body = self._select(name, kind, node, head)
-            if edns:
+                header, body = select(name, kind, node, head, limit - (end - at) - len(opt))
+                if not header:
+                    reply(0)
+                    continue
+            if opt:
                 body += opt
             stop = end + len(body)
-            if stop - at > limit or not header:
-                replies.append(0)
-                continue
-            memory[at + 2 : at + 12] = header
+            memory[after_id] = header
             memory[end:stop] = body
-            replies.append(stop - at)
+            reply(stop - at)
+        self._stats.nxdomain += no_names
         return replies
 
-    def _select(self, name: bytes, kind: bytes, node: Node | None, head: Head) -> tuple[bytes, bytes]:
-        """The header and the records of a reply; an empty header when the packet is one for the careful path."""
-        one, none, no_name, flags, extra, _ = head
-        rrset: RRset | None = None
-        if kind not in _PLAIN_TYPES or (node is None and not is_name(name)):
+    def _select(self, name: bytes, kind: bytes, node: Node | None, head: Head, room: int) -> tuple[bytes, bytes]:
+        """The header and the records of a reply; an empty header when the packet is one for the careful path.
+
+        `room` is how many bytes of records fit.
+        """
+        authority = self._answers.authority
+        if node is None and is_name(name) and (found := self._answers.find(name)):
+            node, authority = found.node, found.authority
+            if node is None and kind in _PLAIN_TYPES:
+                self._stats.nxdomain += 1
+                return _fitting(head[_NO_NAME], authority.negative(len(name)), room)
+        if node is None or kind not in _PLAIN_TYPES:
             return _DECLINED
-        found = self._answers.find(name) if node is None else Found(node, self._answers.authority)
-        if found is None:
-            return _DECLINED
-        if found.node is None:
-            self._stats.nxdomain += 1
-            return no_name, found.authority.negative(len(name))
-        if not isinstance(found.node, bytes):
-            rrset = found.node.get(kind) or found.node.get(CNAME_IN)
-        elif kind == A_IN:
-            rrset = found.node
+        rrset = (node.get(kind) or node.get(CNAME_IN)) if isinstance(node, dict) else node if kind == A_IN else None
         if rrset is None:
-            return none, found.authority.negative(len(name))
+            return _fitting(head[_NONE], authority.negative(len(name)), room)
         if isinstance(rrset, bytes):
-            return one, rrset
-        return b"".join((flags, b"\0\1", rrset.count, b"\0\0", extra)), rrset.next()
+            return _fitting(head[_ONE], rrset, room)
+        if rrset.size_bytes > room:
+            return _DECLINED
+        return head[_BEFORE_COUNT] + rrset.count + head[_AFTER_COUNT], rrset.next()
 
     def _opt(self, given: bytes) -> tuple[int, bytes]:
         """The size limit that a plain OPT sets, and the OPT that answers it; a limit of 0 when it is not plain."""
@@ -154,9 +162,13 @@ class Responder:
         return made
 
 
-def _heads(*, recursion: bool) -> dict[bytes, Head]:
+def _fitting(header: bytes, body: bytes, room: int) -> tuple[bytes, bytes]:
+    return (header, body) if len(body) <= room else _DECLINED
+
+
+def _heads(*, recursion: bool) -> Heads:
     """All headers of plain queries: RD, AD and CD as they like, one question, and no record or one OPT at most."""
-    heads = {}
+    heads: dict[bytes, Head] = {}
     for rd, ad, cd, edns in product((0, Flag.RD), (0, Flag.AD), (0, Flag.CD), (False, True)):
         extra = int(edns).to_bytes(2, "big")
         flags = Flag.QR | Flag.AA | rd | cd | (Flag.RA if recursion else 0)
@@ -166,8 +178,8 @@ def _heads(*, recursion: bool) -> dict[bytes, Head]:
             ok + b"\0\1\0\1\0\0" + extra,
             ok + b"\0\1\0\0\0\1" + extra,
             nx + b"\0\1\0\0\0\1" + extra,
-            ok,
-            extra,
-            edns,
+            ok + b"\0\1",
+            b"\0\0" + extra,
+            b"\1" if edns else b"",
         )
     return heads

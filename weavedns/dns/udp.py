@@ -13,8 +13,10 @@ from weavedns.dns.responder import Heads, Responder
 from weavedns.dns.stats import DnsStats
 from weavedns.dns.wire import SLOT_BYTES
 
-# After so many full batches the event loop gets its turn: about a millisecond.
-_BATCHES_A_TURN = 4
+# After so many datagrams the event loop gets its turn: about a millisecond.
+_DATAGRAMS_A_TURN = 4 * SLOTS
+# While this many came at once, more are on their way: to look again costs less than a round of the event loop.
+_BUSY = 4
 _MAX_ASKERS = 4096
 _BUFFER_BYTES = 4 * 1024 * 1024
 
@@ -54,21 +56,22 @@ class UdpListener:
         if self._access_version != self._access.version:
             self._access_version = self._access.version
             self._askers.clear()
-        for _ in range(_BATCHES_A_TURN):
-            sizes = batch.receive()
-            if not sizes:
-                return
-            known = self._askers.get
-            heads = [known(asker) or self._learn(asker) for asker in batch.askers()]
-            replies = respond(batch.memory, batch.offsets, sizes, heads)
+        left = _DATAGRAMS_A_TURN
+        while left > 0 and (sizes := batch.receive()):
+            known = self._askers
+            askers = batch.askers()
+            try:
+                heads = [known[asker] for asker in askers]
+            except KeyError:
+                heads = [known.get(asker) or self._learn(asker) for asker in askers]
+            replies = respond(batch.slots, sizes, heads)
             stats.queries += len(replies)
             declined = replies.count(0)
             stats.answered += len(replies) - declined
             if declined:
                 self._take_care(sizes, heads, replies)
             stats.unsent += batch.send(replies)
-            if len(sizes) < SLOTS:
-                return
+            left = left - len(sizes) if len(sizes) >= _BUSY else 0
 
     def _take_care(self, sizes: list[int], heads: list[Heads], replies: list[int]) -> None:
         """Let the careful path answer what the responder declined, into the same slots where it can at once."""
@@ -76,12 +79,11 @@ class UdpListener:
         for slot, size in enumerate(replies):
             if size:
                 continue
-            at = batch.offsets[slot]
-            packet = batch.memory[at : at + sizes[slot]]
+            packet = batch.slots.get(slot, sizes[slot])
             recursion = heads[slot] is self._responder.heads(recursion=True)
             reply = self._careful(packet, recursion, self._sender(batch.address(slot)))
             if reply and len(reply) <= SLOT_BYTES:
-                batch.memory[at : at + len(reply)] = reply
+                batch.slots.put(slot, reply)
                 replies[slot] = len(reply)
 
     def _sender(self, address: Address) -> Callable[[bytes], None]:

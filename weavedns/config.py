@@ -12,6 +12,7 @@ from weavedns.containers.naming import AttachPolicy
 from weavedns.errors import ConfigError, RecordError
 from weavedns.records import names
 from weavedns.records.record import check_ttl
+from weavenet.endpoint import LONGEST_PREFIX
 
 DEFAULT_RANGE = "10.2.0.0/16"
 DEFAULT_DNS_SUBNET = "10.2.254.0/24"
@@ -70,6 +71,8 @@ def settings(
 ) -> Settings:
     """Check every setting and the ones that must fit together; raises ConfigError for the first that is wrong."""
     whole = _network("--range", weave_range)
+    if whole.is_multicast or whole.is_reserved or whole.network_address.is_unspecified:
+        raise ConfigError(f"--range {whole} has no addresses for containers; write one such as {DEFAULT_RANGE}")
     if whole.prefixlen > _LONGEST_RANGE_PREFIX:
         raise ConfigError(f"--range {whole} is too small; give at least a /{_LONGEST_RANGE_PREFIX}")
     reserved = _network("--dns-subnet", dns_subnet) if dns_subnet else _default_dns_subnet(whole)
@@ -138,6 +141,8 @@ def _default_dns_subnet(whole: IPv4Network) -> IPv4Network:
 def _check_within(flag: str, inner: IPv4Network, whole: IPv4Network) -> None:
     if not inner.subnet_of(whole):
         raise ConfigError(f"{flag} {inner} is outside the range {whole}; choose a part of it")
+    if inner.prefixlen > LONGEST_PREFIX:
+        raise ConfigError(f"{flag} {inner} is too small; give at least a /{LONGEST_PREFIX}")
     if flag == "--dns-subnet" and inner == whole:
         raise ConfigError(f"{flag} {inner} takes the whole range and leaves none for containers; choose a part of it")
 

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Collection, Coroutine
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
@@ -25,6 +26,7 @@ from weavedns.dns.access import Access
 from weavedns.dns.answers import Answers, Zone
 from weavedns.dns.server import DnsServer
 from weavedns.dns.upstream import Upstreams, parse_resolv_conf
+from weavedns.errors import ConfigError
 from weavedns.records import names
 from weavedns.records.catalog import Catalog, Change
 from weavedns.records.record import Origin, Record, RecordType
@@ -38,6 +40,7 @@ log = logging.getLogger(__name__)
 
 RESOLV_CONF = Path("/etc/resolv.conf")
 RESOLV_CONF_EVERY_S = 2.0
+THREAD_SWITCH_S = 0.0005
 # How long names that are being recovered may hold back the first answer.
 RECOVERY_S = 5.0
 _PEER = "peer"
@@ -136,6 +139,7 @@ class Daemon:
 
     async def _start_network(self, parts: contextlib.AsyncExitStack) -> None:
         settings = self._settings
+        parts.callback(_claim_host().close)
         self._network = WeaveNetwork(
             weave_range=settings.weave_range, dns_subnet=settings.dns_subnet, dns_address=settings.dns_address
         )
@@ -223,10 +227,7 @@ class Daemon:
             log.error("%s; what the file said before is still served", event.message)
             return
         for part in event.slices():
-            changes: list[Change] = []
-            for change in part:
-                changes += self._catalog.add(change.record) if change.added else self._catalog.remove(change.record)
-            self._publish(changes)
+            self._publish(self._catalog.apply(part))
             await asyncio.sleep(0)
 
     async def _follow_resolv_conf(self) -> None:
@@ -258,7 +259,31 @@ class Daemon:
 def main(settings: Settings, log_level: str) -> None:
     """Run the daemon until it ends; raises a WeaveError or WeaveNetError when it cannot start."""
     logging.basicConfig(level=log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("aiohttp.server").addFilter(api.is_worth_telling)
+    # A thread that reads a large zone file must not keep a query waiting for Python's usual 5 ms.
+    sys.setswitchinterval(THREAD_SWITCH_S)
     asyncio.run(Daemon(settings).run())
+
+
+def _claim_host() -> socket.socket:
+    """Be the one daemon that has the bridge of this network namespace; raises ConfigError when another is.
+
+    The claim is an abstract socket, which lives in the network namespace and ends with the process (unix(7)).
+    """
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        claim.bind("\0weavedns")
+        claim.listen()
+    except OSError:
+        who = "another process"
+        with claim, contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.connect("\0weavedns")
+            pid = int.from_bytes(probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 4), sys.byteorder)
+            who = f"another daemon (process {pid})"
+        raise ConfigError(
+            f"{who} has the weave network of this host; stop it first, or launch with --no-network"
+        ) from None
+    return claim
 
 
 def _read_text(path: Path) -> str:

@@ -34,7 +34,7 @@ from weavedns.records.catalog import Catalog, Change
 from weavenet import endpoint
 from weavenet.attach import Attacher, Target
 from weavenet.endpoint import Endpoint
-from weavenet.errors import ContainerGoneError, NotAttachedError, WeaveNetError
+from weavenet.errors import ContainerGoneError, EndpointError, NotAttachedError, WeaveNetError
 
 log = logging.getLogger(__name__)
 
@@ -170,9 +170,7 @@ class ContainerService:
         container_id = (await self._engine.inspect(ref))["Id"]
         async with self._turn(container_id):
             container = self._attachable(self._describe(await self._engine.inspect(container_id)))
-            endpoints = _endpoints(spellings or ("",))
-            if not endpoints:
-                raise NotAttachedError(f"{' '.join(spellings)!r} asks for no address; leave it out for the default")
+            endpoints = _endpoints_by_hand(spellings or ("",))
             addresses = await self._attacher.attach(self._target(container), endpoints)
             self._detached_by_hand.discard(container_id)
             earlier = self._attached_by_hand.get(container_id, ())
@@ -188,7 +186,7 @@ class ContainerService:
         container_id = (await self._engine.inspect(ref))["Id"]
         async with self._turn(container_id):
             container = self._attachable(self._describe(await self._engine.inspect(container_id)))
-            addresses = await self._attacher.detach(self._target(container), _endpoints(spellings))
+            addresses = await self._attacher.detach(self._target(container), _endpoints_by_hand(spellings))
             await self._observe(container)
             self._attached_by_hand.pop(container_id, None)
             if not self._known[container_id].addresses:
@@ -203,11 +201,16 @@ class ContainerService:
 
     async def resolve(self, ref: str) -> Known:
         """The attached container that `ref` names; raises UnknownContainerError or NotAttachedError."""
-        container_id = (await self._engine.inspect(ref))["Id"]
-        known = self._known.get(container_id)
+        inspection = await self._engine.inspect(ref)
+        known = self._known.get(inspection["Id"])
         if known is None or not known.addresses:
+            self._attachable(self._describe(inspection))
             raise NotAttachedError(f"container {ref} has no weave address; attach it with 'weavenet attach {ref}'")
         return known
+
+    async def identify(self, ref: str) -> str:
+        """The ID of the container that `ref` names; raises UnknownContainerError."""
+        return str((await self._engine.inspect(ref))["Id"])
 
     def republish(self, container_id: str) -> None:
         """Bring the records of a container in step with the names it should have now."""
@@ -227,10 +230,10 @@ class ContainerService:
             return
         target = self._target(container)
         observed = await self._attacher.adopt(target)
-        wish = self._attached_by_hand.get(container.id, container.wish.endpoints)
+        wish = dict.fromkeys((*container.wish.endpoints, *self._attached_by_hand.get(container.id, ())))
         if wish and not observed.addresses and container.id not in self._detached_by_hand:
             try:
-                await self._attacher.attach(target, _endpoints(wish))
+                await self._attacher.attach(target, _endpoints(tuple(wish)))
             except ContainerGoneError:
                 log.info("container %s ended while it was being attached", container.name)
                 self._drop(container.id)
@@ -339,3 +342,10 @@ async def _guarded(work: Awaitable[object]) -> None:
 def _endpoints(spellings: Sequence[str]) -> list[Endpoint]:
     parsed = [endpoint.parse(each) for each in spellings]
     return [each for each in parsed if not isinstance(each, endpoint.Off)]
+
+
+def _endpoints_by_hand(spellings: Sequence[str]) -> list[Endpoint]:
+    parsed = [endpoint.parse(each) for each in spellings]
+    if any(isinstance(each, endpoint.Off) for each in parsed):
+        raise EndpointError(f"{' '.join(spellings)!r} asks for no address; name addresses, or leave it out")
+    return parsed

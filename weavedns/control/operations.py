@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, ip_address
 from typing import Any
@@ -22,6 +22,7 @@ from weavedns.zones import ZoneWatcher
 SHORT_ID = 12
 # What scripts written for the earlier name API pass for an address that is no container's.
 _EXTERNAL = "weave:extern"
+_ADDRESS_TYPES = frozenset({RecordType.A, RecordType.AAAA})
 _SECTIONS = ("dns", "upstream", "containers", "zones")
 
 
@@ -57,7 +58,7 @@ class Operations:
 
     async def containers(self) -> list[dict[str, Any]]:
         """The attached containers, a row each."""
-        return [_container_row(known) for known in self._containers().attached()]
+        return self._container_rows(self._containers())
 
     async def add_records(self, name: str, data: Sequence[str], *, rtype: str, ttl_s: int | None) -> None:
         """Add records by hand; see Registry.add."""
@@ -113,10 +114,12 @@ class Operations:
         if holder == _EXTERNAL:
             await registry.remove_addresses(fqdn, _address(address) if address else None)
             return
-        known = await self._containers().resolve(holder)
-        if address and _address(address) not in {str(each.ip) for each in known.addresses}:
+        # Also of a container that has stopped: its names wait for its return.
+        container_id = await self._containers().identify(holder)
+        known = [each for each in self._containers().attached() if each.container.id == container_id]
+        if address and known and _address(address) not in {str(each.ip) for each in known[0].addresses}:
             raise UnknownRecordError(f"{address} is not an address of container {holder}")
-        await registry.remove_container_names(known.container.id, fqdn)
+        await registry.remove_container_names(container_id, fqdn)
 
     def addresses_of(self, fqdn: str) -> list[str]:
         """The IPv4 addresses of a name."""
@@ -148,9 +151,7 @@ class Operations:
                 "queries": parts.dns.stats.as_dict(),
             },
             "upstream": {"servers": [f"{host} port {port}" for host, port in parts.upstreams()]},
-            "containers": [_container_row(known) for known in parts.containers.attached()]
-            if parts.containers
-            else [],
+            "containers": self._container_rows(parts.containers) if parts.containers else [],
             "zones": [
                 {"file": str(zone.path), "records": zone.records, "error": zone.error}
                 for zone in parts.zones.status()
@@ -169,6 +170,12 @@ class Operations:
     async def stop(self, *, clean: bool) -> None:
         """Stop the daemon once this is answered; with `clean`, leave no interface, rule or resolv.conf change."""
         await self._parts.stop(clean)
+
+    def _container_rows(self, containers: ContainerService) -> list[dict[str, Any]]:
+        return [
+            _container_row(known, self._parts.catalog.of_holder(known.container.id))
+            for known in containers.attached()
+        ]
 
     def _containers(self) -> ContainerService:
         if self._parts.containers is None:
@@ -212,13 +219,14 @@ def _record_row(record: Record) -> dict[str, Any]:
     }
 
 
-def _container_row(known: Known) -> dict[str, Any]:
+def _container_row(known: Known, records: Iterable[Record]) -> dict[str, Any]:
+    found = dict.fromkeys(each.name for each in records if each.rtype in _ADDRESS_TYPES)
     return {
         "container": known.container.id[:SHORT_ID],
         "name": known.container.name,
         "addresses": [str(each) for each in known.addresses],
         "mac": known.mac,
-        "names": [names.render(name) for name in known.container.names],
+        "names": [names.render(name) for name in found],
     }
 
 

@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 
 # Enough to keep netlink and the engine busy; more only makes each attach wait longer.
 CONCURRENT_REFRESHES = 8
+MAX_PENDING_EVENTS = 256
 RECONCILE_EVERY_S = 60.0
 CONNECTED = "connected"
 
@@ -96,6 +97,7 @@ class ContainerService:
         self._detached_by_hand: set[str] = set()
         self._locks: dict[str, asyncio.Lock] = {}
         self._refreshes = asyncio.Semaphore(CONCURRENT_REFRESHES)
+        self._pending = asyncio.Semaphore(MAX_PENDING_EVENTS)
         self._recovered = asyncio.Event()
         self.engine_state = "looking for it"
         self.settled = asyncio.Event()
@@ -105,7 +107,10 @@ class ContainerService:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._reconcile_regularly())
             async for event in self._engine.events():
-                tasks.create_task(_guarded(self._take(event)))
+                # Past this many the events wait in the engine's own bounded backlog.
+                await self._pending.acquire()
+                task = tasks.create_task(_guarded(self._take(event)))
+                task.add_done_callback(lambda _: self._pending.release())
 
     async def _take(self, event: Event) -> None:
         match event:
@@ -223,8 +228,7 @@ class ContainerService:
         return sorted((each for each in self._known.values() if each.addresses), key=lambda each: each.container.name)
 
     async def _bring_up(self, container: naming.Container) -> None:
-        for warning in container.warnings:
-            log.warning("container %s: %s", container.name, warning)
+        self._warn_once(container)
         if not container.own_network:
             self._known[container.id] = Known(container, (), "")
             return
@@ -242,6 +246,13 @@ class ContainerService:
                 # Its names stay out of the answers: a name must lead to an address that can be reached.
                 log.warning("container %s is not attached: %s", container.name, exc)
         await self._observe(container)
+
+    def _warn_once(self, container: naming.Container) -> None:
+        # What is looked at every minute would be said every minute.
+        before = self._known.get(container.id)
+        for warning in container.warnings:
+            if before is None or warning not in before.container.warnings:
+                log.warning("container %s: %s", container.name, warning)
 
     async def _observe(self, container: naming.Container) -> None:
         observed = await self._attacher.observe(self._target(container))

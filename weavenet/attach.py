@@ -10,12 +10,12 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Interface
 from pathlib import Path
-from typing import TypeVar, TypeVarTuple
+from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from weavenet import netns, plan, resolvconf, textfile, veth
@@ -27,7 +27,7 @@ from weavenet.errors import (
     ResolverMovedError,
     WeaveNetError,
 )
-from weavenet.ipam.allocator import Allocator
+from weavenet.ipam.allocator import Allocator, Claim
 from weavenet.netlink import Netlink
 from weavenet.netns import Namespace
 from weavenet.network import WeaveNetwork
@@ -36,10 +36,11 @@ from weavenet.network import WeaveNetwork
 WORKERS = 4
 # Docker may be writing a container's resolv.conf just then.
 _RESOLVER_TRIES = 3
+# A loop that does not answer for so long has ended; its workers must not wait for ever.
+_DECISION_WITHIN_S = 30.0
 
 log = logging.getLogger(__name__)
 
-_Ts = TypeVarTuple("_Ts")
 _R = TypeVar("_R")
 
 
@@ -94,7 +95,7 @@ class Attacher:
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="weavenet")
         self._free_workers = asyncio.Semaphore(WORKERS)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._warned: set[str] = set()
+        self._warned: set[tuple[str, str]] = set()
 
     async def attach(self, target: Target, endpoints: Sequence[Endpoint]) -> list[IPv4Interface]:
         """Give a container what each endpoint asks for and return those addresses, in that order.
@@ -102,14 +103,10 @@ class Attacher:
         What it has already it keeps. Raises EndpointError, AddressInUseError, NoAddressError, ContainerGoneError or
         NetworkError, and then everything is as it was.
         """
-        async with self._turn(target) as namespace:
-            for tries_left in reversed(range(_RESOLVER_TRIES)):
-                try:
-                    return await self._attach(target, namespace, endpoints)
-                except ResolverMovedError:
-                    if not tries_left:
-                        raise
-        raise AssertionError
+        for _ in range(_RESOLVER_TRIES - 1):
+            with contextlib.suppress(ResolverMovedError):
+                return await self._attach(target, endpoints)
+        return await self._attach(target, endpoints)
 
     async def detach(self, target: Target, endpoints: Sequence[Endpoint] = ()) -> list[IPv4Interface]:
         """Take what the endpoints name, or everything, from a container and return those addresses.
@@ -117,24 +114,39 @@ class Attacher:
         Without an address left the interface goes and resolv.conf is put back. Goes on past an error and raises the
         first at the end. Raises NotAttachedError when the container has nothing that is named.
         """
-        async with self._turn(target) as namespace:
-            before = await self._look(target, namespace)
-            leaving = self._named(target, before.addresses, endpoints)
-            leave = tuple(each for each in before.addresses if each not in leaving)
-            steps = plan.detach(before, leave, self._desired(target, before, ()))
-            errors = await self._run(self._tear_down, target, namespace, steps)
-            after = await self._look(target, namespace)
+        loop = asyncio.get_running_loop()
+        leaving: list[IPv4Interface] = []
+        errors: list[WeaveNetError] = []
+
+        def decide(observed: plan.Observed) -> Sequence[plan.Step]:
+            self._learn(target, observed)
+            leaving.extend(self._named(target, observed.addresses, endpoints))
+            leave = tuple(each for each in observed.addresses if each not in leaving)
+            return plan.detach(observed, leave, self._desired(target, observed, ()))
+
+        def settle(observed: plan.Observed) -> None:
+            self._learn(target, observed)
             for each in leaving:
-                if each not in after.addresses:
+                if each not in observed.addresses:
                     self._allocator.release(target.container_id, each.ip)
+
+        def tear_down(site: veth.Site, steps: Sequence[plan.Step]) -> None:
+            errors.extend(self._tear_down(target, site, steps))
+            _ask(loop, settle, veth.observe(site, target.container_id, target.name))
+
+        await self._visit(target, decide, tear_down)
         if errors:
             raise errors[0]
-        return list(leaving)
+        return leaving
 
     async def observe(self, target: Target) -> Observed:
         """How a container is attached now, from the kernel; raises ContainerGoneError, NetworkError."""
-        async with self._turn(target) as namespace:
-            observed = await self._look(target, namespace)
+
+        def decide(observed: plan.Observed) -> Sequence[plan.Step]:
+            self._learn(target, observed)
+            return ()
+
+        observed = await self._visit(target, decide, lambda site, steps: self._apply(target, site, steps))
         return Observed(observed.mac, observed.addresses)
 
     async def adopt(self, target: Target) -> Observed:
@@ -142,12 +154,19 @@ class Attacher:
 
         Raises ContainerGoneError, NetworkError.
         """
-        async with self._turn(target) as namespace:
-            observed = await self._look(target, namespace)
-            if observed.addresses:
-                desired = self._desired(target, observed, observed.addresses)
-                with contextlib.suppress(ResolverMovedError):
-                    await self._run(self._apply, target, namespace, plan.attach(observed, desired))
+
+        def decide(observed: plan.Observed) -> Sequence[plan.Step]:
+            self._learn(target, observed)
+            if not observed.addresses:
+                return ()
+            return plan.attach(observed, self._desired(target, observed, observed.addresses))
+
+        def apply(site: veth.Site, steps: Sequence[plan.Step]) -> None:
+            # Whoever moved it is heard of in an event, or at the next look.
+            with contextlib.suppress(ResolverMovedError):
+                self._apply(target, site, steps)
+
+        observed = await self._visit(target, decide, apply)
         return Observed(observed.mac, observed.addresses)
 
     def died(self, container_id: str, now: float) -> None:
@@ -157,34 +176,35 @@ class Attacher:
     def removed(self, container_id: str) -> None:
         """Free the addresses of a container that is no more."""
         self._allocator.removed(container_id)
-        self._warned.discard(container_id)
+        self._warned = {warned for warned in self._warned if warned[0] != container_id}
 
     async def close(self) -> None:
         """Wait for the worker threads to end; no container is touched."""
         await asyncio.to_thread(self._workers.shutdown)
 
-    async def _attach(
-        self, target: Target, namespace: Namespace, endpoints: Sequence[Endpoint]
-    ) -> list[IPv4Interface]:
-        observed = await self._look(target, namespace)
-        before = self._allocator.claims_of(target.container_id)
-        applied = False
+    async def _attach(self, target: Target, endpoints: Sequence[Endpoint]) -> list[IPv4Interface]:
+        holder = target.container_id
+        asked: list[IPv4Interface] = []
+        before: list[Claim] | None = None
 
-        def apply(steps: Sequence[plan.Step]) -> None:
-            nonlocal applied
-            self._apply(target, namespace, steps)
-            applied = True
+        def decide(observed: plan.Observed) -> Sequence[plan.Step]:
+            nonlocal before
+            self._learn(target, observed)
+            before = self._allocator.claims_of(holder)
+            asked.extend(self._allocator.obtain(holder, target.name, each, self._clock()) for each in endpoints)
+            addresses = tuple(dict.fromkeys((*observed.addresses, *asked)))
+            return plan.attach(observed, self._desired(target, observed, addresses))
+
+        def apply(site: veth.Site, steps: Sequence[plan.Step]) -> None:
+            nonlocal before
+            self._apply(target, site, steps)
+            before = None  # from here on there is nothing to take back, whoever is cancelled
 
         try:
-            asked = [
-                self._allocator.obtain(target.container_id, target.name, endpoint, self._clock())
-                for endpoint in endpoints
-            ]
-            addresses = tuple(dict.fromkeys((*observed.addresses, *asked)))
-            await self._run(apply, plan.attach(observed, self._desired(target, observed, addresses)))
+            await self._visit(target, decide, apply)
         finally:
-            if not applied:
-                self._allocator.reinstate(target.container_id, before)
+            if before is not None:
+                self._allocator.reinstate(holder, before)
         return asked
 
     def _desired(self, target: Target, observed: plan.Observed, addresses: tuple[IPv4Interface, ...]) -> plan.Desired:
@@ -230,33 +250,47 @@ class Attacher:
             case Off():
                 return False
 
-    @contextlib.asynccontextmanager
-    async def _turn(self, target: Target) -> AsyncIterator[Namespace]:
-        """Have a container for oneself, and a worker for it; gives its namespace."""
+    async def _visit(
+        self,
+        target: Target,
+        decide: Callable[[plan.Observed], Sequence[plan.Step]],
+        carry_out: Callable[[veth.Site, Sequence[plan.Step]], None],
+    ) -> plan.Observed:
+        """Look at a container, decide on the loop's thread, and carry that out, alone with that container."""
+        loop = asyncio.get_running_loop()
+
+        def visit(namespace: Namespace) -> plan.Observed:
+            host = self._network.namespace
+            with Netlink(host) as outside, Netlink(namespace) as inside:
+                site = veth.Site(outside, inside, host, namespace, self._network.bridge)
+                observed = veth.observe(site, target.container_id, target.name)
+                observed = replace(observed, resolver=self._read_resolver(target))
+                carry_out(site, _ask(loop, decide, observed))
+            return observed
+
         turn = self._turns.setdefault(target.container_id, asyncio.Lock())
         async with turn, self._free_workers:
             # Some reads of /proc: too little to wait for a worker.
-            namespace = netns.of_container(target.pid, target.container_id, target.name, self._network.namespace)
-            with namespace:
-                yield namespace
+            with netns.of_container(
+                target.pid, target.container_id, target.name, self._network.namespace
+            ) as namespace:
+                visiting = loop.run_in_executor(self._workers, visit, namespace)
+                try:
+                    return await asyncio.shield(visiting)
+                except asyncio.CancelledError:
+                    # Nothing may stay half-done, so the end of it is waited for.
+                    await asyncio.wait({visiting})
+                    raise
 
-    async def _look(self, target: Target, namespace: Namespace) -> plan.Observed:
-        """What the kernel and resolv.conf show; the allocator then knows the same of this container."""
-        observed = await self._run(self._observe, target, namespace)
-        holder = target.container_id
-        self._allocator.died(holder, self._clock())
+    def _learn(self, target: Target, observed: plan.Observed) -> None:
+        """Let the allocator know of this container what the kernel shows, no more and no less."""
+        self._allocator.died(target.container_id, self._clock())
         for interface in observed.addresses:
             if interface.ip in self._network.weave_range:
                 try:
-                    self._allocator.adopt(holder, target.name, interface, self._clock())
+                    self._allocator.adopt(target.container_id, target.name, interface, self._clock())
                 except AddressInUseError as exc:
                     self._warn(target, f"it uses an address twice: {exc}; detach it from one of them")
-        return observed
-
-    def _observe(self, target: Target, namespace: Namespace) -> plan.Observed:
-        with self._site(namespace) as site:
-            observed = veth.observe(site, target.container_id, target.name)
-        return replace(observed, resolver=self._read_resolver(target))
 
     def _read_resolver(self, target: Target) -> bytes | None:
         if target.resolv_conf is None or not target.resolver:
@@ -267,44 +301,28 @@ class Attacher:
             self._warn(target, f"cannot read {target.resolv_conf} ({exc.strerror}), so it does not ask WeaveDNS")
             return None
 
-    def _apply(self, target: Target, namespace: Namespace, steps: Sequence[plan.Step]) -> None:
-        with self._site(namespace) as site:
-            done: list[plan.Step] = []
-            try:
-                for step in steps:
-                    self._perform(step, site)
-                    done.append(step)
-                self._refuse_gone(target, namespace)
-            except BaseException:
-                self._roll_back(target, done, site)
-                self._refuse_gone(target, namespace)
-                raise
-
-    def _roll_back(self, target: Target, done: Sequence[plan.Step], site: veth.Site) -> None:
-        for step in reversed(done):
-            undo = plan.undo(step)
-            try:
-                if undo is not None:
-                    self._perform(undo, site)
-            except WeaveNetError as exc:
-                log.warning("container %s: could not undo %s: %s", target.name, type(step).__name__, exc)
-
-    def _tear_down(self, target: Target, namespace: Namespace, steps: Sequence[plan.Step]) -> list[WeaveNetError]:
-        errors: list[WeaveNetError] = []
-        with self._site(namespace) as site:
+    def _apply(self, target: Target, site: veth.Site, steps: Sequence[plan.Step]) -> None:
+        done: list[plan.Step] = []
+        try:
             for step in steps:
-                try:
-                    self._perform(step, site)
-                except WeaveNetError as exc:
-                    log.warning("container %s: could not undo %s: %s", target.name, type(step).__name__, exc)
-                    errors.append(exc)
-        return errors
+                self._perform(step, site)
+                done.append(step)
+            self._refuse_gone(target, site.namespace)
+        except BaseException:
+            undoing = [undo for step in reversed(done) if (undo := plan.undo(step)) is not None]
+            self._tear_down(target, site, undoing)
+            self._refuse_gone(target, site.namespace)
+            raise
 
-    @contextlib.contextmanager
-    def _site(self, namespace: Namespace) -> Iterator[veth.Site]:
-        host = self._network.namespace
-        with Netlink(host) as outside, Netlink(namespace) as inside:
-            yield veth.Site(outside, inside, host, namespace, self._network.bridge)
+    def _tear_down(self, target: Target, site: veth.Site, steps: Sequence[plan.Step]) -> list[WeaveNetError]:
+        errors: list[WeaveNetError] = []
+        for step in steps:
+            try:
+                self._perform(step, site)
+            except WeaveNetError as exc:
+                log.warning("container %s: %s", target.name, exc)
+                errors.append(exc)
+        return errors
 
     @staticmethod
     def _refuse_gone(target: Target, namespace: Namespace) -> None:
@@ -313,15 +331,20 @@ class Attacher:
 
     def _warn(self, target: Target, warning: str) -> None:
         # Once for each container: what is looked at every minute would be said every minute.
-        if target.container_id not in self._warned:
-            self._warned.add(target.container_id)
+        if (target.container_id, warning) not in self._warned:
+            self._warned.add((target.container_id, warning))
             log.warning("container %s: %s", target.name, warning)
 
-    async def _run(self, work: Callable[[*_Ts], _R], *args: *_Ts) -> _R:
-        """Do blocking work in a worker; a cancellation waits until it has ended, so that nothing stays half-done."""
-        working = asyncio.get_running_loop().run_in_executor(self._workers, work, *args)
+
+def _ask(loop: asyncio.AbstractEventLoop, decide: Callable[[plan.Observed], _R], observed: plan.Observed) -> _R:
+    """Have something decided on the loop's thread, for a worker that waits meanwhile."""
+    decided: Future[_R] = Future()
+
+    def run() -> None:
         try:
-            return await asyncio.shield(working)
-        except asyncio.CancelledError:
-            await asyncio.wait({working})
-            raise
+            decided.set_result(decide(observed))
+        except BaseException as exc:  # noqa: BLE001 - it is raised in the worker
+            decided.set_exception(exc)
+
+    loop.call_soon_threadsafe(run)
+    return decided.result(_DECISION_WITHIN_S)

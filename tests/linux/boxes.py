@@ -107,7 +107,7 @@ class Box:
         return in_thread(lambda: self._ping(address, within_s))
 
     def delivers(self, other: Box, address: str, within_s: float = 2.0) -> bool:
-        """Whether a datagram to an address arrives in `other`, answered or not; one is sent each tenth of a second."""
+        """Whether a datagram to an address arrives in `other`, answered or not; one is sent every 0.1 s."""
 
         def make() -> tuple[socket.socket, socket.socket]:
             with other.namespace.entered():

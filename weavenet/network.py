@@ -111,6 +111,8 @@ class WeaveNetwork:
             made = bridges.make(netlink, self.bridge, self._mtu, self._mac)
         try:
             self._put_right()
+            with Netlink(self.namespace) as netlink:
+                bridges.remove_earlier(netlink, self.bridge, self._dns, self.dns_subnet)
         except WeaveNetError:
             if made:
                 self._down()
@@ -128,7 +130,7 @@ class WeaveNetwork:
                 bridges.make(netlink, self.bridge, self._mtu, self._mac)
             else:
                 self._mac = link.mac
-            done = bridges.put_right(netlink, self.namespace, self.bridge, dns, self.dns_subnet, self._mtu)
+            done = bridges.put_right(netlink, self.namespace, self.bridge, dns, self._mtu)
         if self._firewall.ensure(dns.ip):
             done.append("packet filter rules")
         return done

@@ -356,7 +356,8 @@ def _endpoints(spellings: Sequence[str]) -> list[Endpoint]:
 
 
 def _endpoints_by_hand(spellings: Sequence[str]) -> list[Endpoint]:
-    parsed = [endpoint.parse(each) for each in spellings]
-    if any(isinstance(each, endpoint.Off) for each in parsed):
-        raise EndpointError(f"{' '.join(spellings)!r} asks for no address; name addresses, or leave it out")
-    return parsed
+    parsed = {each: endpoint.parse(each) for each in spellings}
+    for spelled, asked in parsed.items():
+        if isinstance(asked, endpoint.Off):
+            raise EndpointError(f"{spelled!r} asks for no address; name one, or leave it out")
+    return list(parsed.values())

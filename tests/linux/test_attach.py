@@ -276,6 +276,15 @@ async def test_a_restarted_container_has_its_address_and_mac_again(host: Host, b
     assert (await host.attacher.observe(second.target)).mac == plan.mac_of(first.id)
 
 
+async def test_a_removed_containers_address_goes_to_the_next_at_once(host: Host, boxes: Boxes) -> None:
+    first = boxes("redis")
+    await host.attach(first)
+    first.end()
+    host.attacher.died(first.id, 0.0)
+    host.attacher.removed(first.id)
+    assert await host.attach(boxes("app")) == ["10.2.0.1/16"]
+
+
 async def test_a_container_restarts_while_its_former_namespace_lingers(host: Host, boxes: Boxes) -> None:
     first, second = boxes("redis"), boxes("redis")
     await host.attach(first)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Interface, IPv4Network
 
 from netaddr import IPNetwork, IPSet
 
@@ -64,7 +64,3 @@ class Space:
         addresses -= IPSet([str(subnet.network_address), str(subnet.broadcast_address)])
         for stretch in addresses.iter_ipranges():
             yield from range(stretch.first, stretch.last + 1)
-
-    def dns_hosts(self) -> Iterator[IPv4Address]:
-        """Every address that a DNS peer may have, lowest first."""
-        return iter(self.dns_subnet.hosts())

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from ipaddress import IPv4Address
+from pathlib import Path
 
 import pytest
 
-from weavenet.iptables import Listing, rules_for, script_to_remove, script_to_set
+from weavenet.errors import NetworkError
+from weavenet.iptables import Firewall, Listing, rules_for, script_to_remove, script_to_set
 
 EMPTY = "-P INPUT ACCEPT\n-P FORWARD ACCEPT\n-P OUTPUT ACCEPT\n"
 OURS = (
@@ -68,3 +71,33 @@ def test_removing_names_only_what_is_there_and_ours() -> None:
         "-X WEAVEDNS-FORWARD",
         "-X WEAVEDNS-INPUT",
     ]
+
+
+@pytest.mark.parametrize(
+    ("says", "cure"),
+    [
+        ("Couldn't load match `physdev':No such file", "load the kernel module xt_physdev"),
+        ("Fatal: can't open lock file: Permission denied", "run as root"),
+        ("line 3 failed", "line 3 failed"),
+        ("", "does not say why"),
+    ],
+)
+def test_a_refusal_tells_the_reason_and_the_cure_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str, cure: str
+) -> None:
+    tool = tmp_path / "iptables"
+    tool.write_text(f"#!/bin/sh\ncat >&2 <<'END'\n{says}\nEND\nexit 2\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    firewall = Firewall(Here(), "weave")  # type: ignore[arg-type]
+    with pytest.raises(NetworkError) as caught:
+        firewall.ensure(IPv4Address("10.2.254.1"))
+    assert cure in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+class Here:
+    """A namespace that one is in already, which entering needs no privilege for."""
+
+    def entered(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()

@@ -1,6 +1,6 @@
 """All benchmarks in one run, and docs/performance.md from what they measured.
 
-``python -m bench`` runs everything; ``python -m bench dns`` or ``attach`` one of them. Exits with 1 when a gate fails.
+``python -m bench`` runs everything, ``python -m bench dns`` one of them. Exits with 1 when a gate fails.
 """
 
 import os
@@ -17,15 +17,17 @@ PAGE = ROOT / "docs" / "performance.md"
 PARTS = {
     "dns": (
         "Answering",
-        "Server and load generator (dnsperf) each have a core of their own; half of the questions are for names that"
-        " do not exist. CPU time is the server's own, by the kernel's count, per answered query; servers take turns,"
-        " and each figure is the median of its rounds. The floor is our own batch loop that sends every packet back"
-        " with one bit changed. The gates are ratios within the run.",
+        """\
+Server and load generator (dnsperf) each have a core of their own; half of the questions are for names that do not
+exist. CPU time is the server's own, by the kernel's count, per answered query; servers take turns, and each figure is
+the median of its rounds. The floor is our own batch loop that sends every packet back with one bit changed. The gates
+are ratios within the run.""",
     ),
     "attach": (
         "Attaching",
-        "On a lab host (a network namespace with a Docker engine of its own). The name is asked for every"
-        " millisecond, so that is how exact the times are.",
+        """\
+On a lab host (a network namespace with a Docker engine of its own). The name is asked for every millisecond, so that
+is how exact the times are.""",
     ),
 }
 
@@ -54,7 +56,7 @@ def page() -> str:
     head = (
         "# Performance\n\n"
         f"Measured by `make bench` on {datetime.now(UTC):%Y-%m-%d}: {cpu()}, {os.cpu_count()} cores, Linux"
-        f" {platform.release().split('-')[0]}, Python {platform.python_version()}. `make bench` writes this page anew.\n"
+        f" {platform.release().split('-')[0]}, Python {platform.python_version()}.\n`make bench` writes this page anew.\n"
     )
     return "\n".join([head, *sections])
 

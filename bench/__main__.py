@@ -53,10 +53,11 @@ def page() -> str:
         for part, (heading, text) in PARTS.items()
         if (RESULTS / f"{part}.md").exists()
     ]
+    kernel = platform.release().split("-", maxsplit=1)[0]
     head = (
         "# Performance\n\n"
-        f"Measured by `make bench` on {datetime.now(UTC):%Y-%m-%d}: {cpu()}, {os.cpu_count()} cores, Linux"
-        f" {platform.release().split('-')[0]}, Python {platform.python_version()}.\n`make bench` writes this page anew.\n"
+        f"Measured by `make bench` on {datetime.now(UTC):%Y-%m-%d}: {cpu()}, {os.cpu_count()} cores, Linux {kernel},"
+        f" Python {platform.python_version()}.\n`make bench` writes this page anew.\n"
     )
     return "\n".join([head, *sections])
 

@@ -68,8 +68,7 @@ class Registry:
             if len(kept) + len(fresh) > MAX_RECORDS:
                 raise RecordError(f"{MAX_RECORDS} records are added already; remove some, or use a zone file")
             await self._store.save([*kept, *fresh], self._container_names)
-            for record in fresh:
-                self._publish(self._catalog.add(record))
+            self._publish([change for record in fresh for change in self._catalog.add(record)])
 
     async def add_container_name(self, name: str, container_id: str) -> None:
         """Give a container one more name; raises RecordError or StoreError."""
@@ -100,8 +99,7 @@ class Registry:
             left = tuple(each for each in self._container_names if each not in given)
             await self._store.save(kept, left)
             self._container_names = left
-            for record in going:
-                self._publish(self._catalog.remove(record))
+            self._publish([change for record in going for change in self._catalog.remove(record)])
         for each in given:
             self._republish(each.container_id)
         return len(going) + len(given)
@@ -120,8 +118,7 @@ class Registry:
             ]
             leaving = set(going)
             await self._store.save([known for known in added if known not in leaving], self._container_names)
-            for record in going:
-                self._publish(self._catalog.remove(record))
+            self._publish([change for record in going for change in self._catalog.remove(record)])
 
     async def remove_container_names(self, container_id: str, name: str | None = None) -> None:
         """Take one, or every, name back that people gave a container; none is no error."""

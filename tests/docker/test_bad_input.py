@@ -9,7 +9,7 @@ import pytest
 
 from tests.docker.control_socket import ask, send
 from tests.docker.test_quick_start import run, wait_for
-from tests.lab import Host, Lab, wait_until
+from tests.lab import Host, wait_until
 
 pytestmark = pytest.mark.docker
 
@@ -68,21 +68,6 @@ def dnsmasq(host: Host, *flags: str) -> Iterator[int]:
 
 
 # A running daemon that is asked for what cannot be
-
-
-@pytest.fixture(scope="module")
-def busy_host() -> Iterator[Host]:
-    """A host with a daemon and containers, for tests after which everything is as before."""
-    with Lab() as lab:
-        (host,) = lab.hosts
-        host.start_daemon()
-        run(host, "--name", "redis", "--hostname", "redis.weave.local")
-        wait_for(host, "redis.weave.local", "10.2.0.1")
-        run(host, "--name", "plain")
-        run(host, "--name", "hostnet", "--network", "host")
-        host.docker("create", "--name", "stopped", "busybox")
-        host.run("weavedns", "add", "db", "192.0.2.10")
-        yield host
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from weavedns import __version__
 from weavedns.added import AddedStore
 from weavedns.config import Settings
 from weavedns.containers.engine import Engine
+from weavedns.containers.neighbours import Neighbours
 from weavedns.containers.service import ContainerService, Rules
 from weavedns.control import api, status_page
 from weavedns.control.operations import Operations, Parts, ns_name
@@ -62,9 +63,16 @@ class Daemon:
             ),
             self._catalog,
         )
-        self._access = Access([settings.weave_range])
-        self._upstreams = Upstreams(settings.upstream)
-        self._dns = DnsServer(self._answers, self._access, self._upstreams)
+        self._access = Access(askers=settings.allow_query)
+        self._forward_for(())
+        self._upstreams = Upstreams(settings.upstream, settings.forward)
+        self._neighbours = Neighbours(settings.weave_range, settings.dns_subnet)
+        self._dns = DnsServer(
+            self._answers,
+            self._access,
+            self._upstreams,
+            private=self._neighbours if settings.network else None,
+        )
         self._store = AddedStore(
             settings.state_dir / "added.zone",
             owner=settings.name,
@@ -160,6 +168,7 @@ class Daemon:
             attacher,
             self._catalog,
             Rules(settings.name, settings.domain, settings.attach, settings.ttl_s),
+            self._neighbours,
             publish=self._publish,
             names_by_hand=self._registry.names_of,
             removed=self._container_removed,
@@ -215,7 +224,9 @@ class Daemon:
         self._in_background(self._registry.forget_container(container_id))
 
     def _forward_for(self, subnets: Collection[IPv4Network | IPv6Network]) -> None:
-        self._access.allow([self._settings.weave_range, *subnets])
+        settings = self._settings
+        local = [settings.weave_range, *subnets] if settings.allow_forward_local else []
+        self._access.allow([*settings.allow_forward, *local])
 
     async def _follow_zones(self) -> None:
         async for event in self._zones.events():
@@ -237,7 +248,8 @@ class Daemon:
             text = await asyncio.to_thread(_read_text, RESOLV_CONF)
             if text != seen:
                 seen = text
-                self._upstreams.replace(parse_resolv_conf(text, own))
+                if self._upstreams.replace(parse_resolv_conf(text, own)):
+                    self._dns.upstreams_changed()
             await asyncio.sleep(RESOLV_CONF_EVERY_S)
 
     async def _stop(self, clean: bool) -> None:

@@ -8,6 +8,7 @@ table holds running containers only, so it is bounded by what the engine runs an
 from __future__ import annotations
 
 from collections.abc import Collection, Container, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from ipaddress import IPv4Network, ip_address
 
@@ -72,6 +73,10 @@ class Neighbours:
     def names(self) -> Container[bytes]:
         """Every name that any container can ask for here, reverse names included."""
         return self._names
+
+    def containers(self) -> AbstractSet[str]:
+        """The IDs of all containers that are known."""
+        return self._entries.keys()
 
     def update(
         self,

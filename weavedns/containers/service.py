@@ -29,7 +29,9 @@ from weavedns.containers.engine import (
     NetworksChanged,
     Resync,
 )
+from weavedns.containers.neighbours import Neighbours
 from weavedns.errors import EngineError, UnknownContainerError, WeaveError
+from weavedns.records import names
 from weavedns.records.catalog import Catalog, Change
 from weavenet import endpoint
 from weavenet.attach import Attacher, Target
@@ -68,8 +70,10 @@ class ContainerService:
     """Keeps containers attached and their records in step.
 
     `settled` is set once the containers that were running at the launch are known, or no engine was found.
-    `publish` takes every change to the catalog; `names_by_hand` tells the names that people gave a container;
-    `forward_for` is told the subnets of Docker's networks, whose containers may have queries forwarded.
+    `publish` takes every change to the catalog; `neighbours` is told of every running container, attached or not, as
+    one that is attached may look for any of those on its Docker networks; `names_by_hand` tells the names that people
+    gave a container; `forward_for` is told the subnets of Docker's networks, whose containers may have queries
+    forwarded.
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class ContainerService:
         attacher: Attacher,
         catalog: Catalog,
         rules: Rules,
+        neighbours: Neighbours,
         *,
         publish: Callable[[list[Change]], None],
         names_by_hand: Callable[[str], Collection[bytes]],
@@ -88,6 +93,7 @@ class ContainerService:
         self._attacher = attacher
         self._catalog = catalog
         self._rules = rules
+        self._neighbours = neighbours
         self._publish = publish
         self._names_by_hand = names_by_hand
         self._removed = removed
@@ -147,7 +153,7 @@ class ContainerService:
         async with asyncio.TaskGroup() as tasks:
             for container_id, inspection in running.items():
                 tasks.create_task(_guarded(self.refresh(container_id, inspection)))
-            for container_id in self._known.keys() - running.keys():
+            for container_id in (self._known.keys() | self._neighbours.containers()) - running.keys():
                 tasks.create_task(_guarded(self.refresh(container_id)))
         self.settled.set()
 
@@ -229,6 +235,9 @@ class ContainerService:
 
     async def _bring_up(self, container: naming.Container) -> None:
         self._warn_once(container)
+        before = self._known.get(container.id)
+        # Before its resolver becomes ours: from then on it asks us for its neighbours.
+        self._introduce(container, before.addresses if before else ())
         if not container.own_network:
             self._known[container.id] = Known(container, (), "")
             return
@@ -258,7 +267,16 @@ class ContainerService:
         observed = await self._attacher.observe(self._target(container))
         known = Known(container, tuple(observed.addresses), observed.mac or "")
         self._known[container.id] = known
+        self._introduce(container, known.addresses)
         self._register(known)
+
+    def _introduce(self, container: naming.Container, addresses: Sequence[IPv4Interface]) -> None:
+        self._neighbours.update(
+            container.id,
+            container.networks,
+            weave_addresses=[each.ip.packed for each in addresses],
+            subdomain=names.parse(container.subdomain + ".") if container.subdomain else b"",
+        )
 
     def _register(self, known: Known) -> None:
         records = reconcile.records_for(
@@ -289,6 +307,7 @@ class ContainerService:
 
     def _drop(self, container_id: str) -> None:
         self._known.pop(container_id, None)
+        self._neighbours.remove(container_id)
         self._publish(self._catalog.replace(container_id, ()))
 
     async def _adopt(self, inspection: Mapping[str, Any]) -> None:

@@ -213,6 +213,7 @@ def _record_row(record: Record) -> dict[str, Any]:
         "type": type_name(record.rtype),
         "data": rdata.render(record.rtype, record.rdata),
         "ttl": record.ttl_s,
+        "healthy": record.healthy,
         "origin": str(record.origin),
         "holder": record.holder[:SHORT_ID] if record.origin == "container" else record.holder.removeprefix("zone:"),
         "peer": record.owner,

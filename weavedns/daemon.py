@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -41,6 +42,7 @@ log = logging.getLogger(__name__)
 
 RESOLV_CONF = Path("/etc/resolv.conf")
 RESOLV_CONF_EVERY_S = 2.0
+FILES = 8192
 THREAD_SWITCH_S = 0.0005
 # How long names that are being recovered may hold back the first answer.
 RECOVERY_S = 5.0
@@ -71,6 +73,7 @@ class Daemon:
             self._answers,
             self._access,
             self._upstreams,
+            peer=settings.name,
             private=self._neighbours if settings.network else None,
         )
         self._store = AddedStore(
@@ -200,7 +203,7 @@ class Daemon:
             containers=self._containers,
             dns_address=self._network.dns_address if self._network else None,
             started_at=time.monotonic(),
-            upstreams=lambda: self._upstreams.servers,
+            upstreams=self._upstreams,
             stop=self._stop,
         )
 
@@ -274,6 +277,7 @@ def main(settings: Settings, log_level: str) -> None:
     logging.getLogger("aiohttp.server").addFilter(api.is_worth_telling)
     # A thread that reads a large zone file must not keep a query waiting for Python's usual 5 ms.
     sys.setswitchinterval(THREAD_SWITCH_S)
+    _allow_files()
     asyncio.run(Daemon(settings).run())
 
 
@@ -296,6 +300,14 @@ def _claim_host() -> socket.socket:
             f"{who} has the weave network of this host; stop it first, or launch with --no-network"
         ) from None
     return claim
+
+
+def _allow_files() -> None:
+    """Let as many files be open as connections and forwarded queries may take, where the host allows it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _read_text(path: Path) -> str:

@@ -79,6 +79,18 @@ class RemoveBody(msgspec.Struct, forbid_unknown_fields=True):
     data: list[str] = []
 
 
+class FlushBody(msgspec.Struct, forbid_unknown_fields=True):
+    """What to forget of what upstreams said: what is about `name` and the names under it, or everything."""
+
+    name: str = ""
+
+
+class LogQueriesBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Whether to log a line for each query."""
+
+    on: bool
+
+
 class StopBody(msgspec.Struct, forbid_unknown_fields=True):
     """How to stop: with `clean`, containers are detached and the bridge and its rules removed first."""
 
@@ -291,6 +303,15 @@ def _daemon_routes(operations: Operations) -> list[web.RouteDef]:
     async def domain(_: web.Request) -> web.Response:
         return web.Response(text=operations.domain() + "\n")
 
+    async def flush(request: web.Request) -> web.Response:
+        body = await _decode(request, FlushBody)
+        return web.json_response({"flushed": operations.flush(body.name)})
+
+    async def log_queries(request: web.Request) -> web.Response:
+        body = await _decode(request, LogQueriesBody)
+        operations.log_queries(on=body.on)
+        return web.json_response({})
+
     async def stop(request: web.Request) -> web.Response:
         body = await _decode(request, StopBody)
         await operations.stop(clean=body.clean)
@@ -300,5 +321,7 @@ def _daemon_routes(operations: Operations) -> list[web.RouteDef]:
         web.get("/status", status),
         web.get("/report", report),
         web.get("/domain", domain),
+        web.post("/v1/flush", flush),
+        web.post("/v1/log-queries", log_queries),
         web.post("/v1/stop", stop),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,13 +12,17 @@ from typing import Any
 from weavedns import __version__
 from weavedns.config import Settings
 from weavedns.containers.service import ContainerService, Known
+from weavedns.control import upstream_status
 from weavedns.dns.server import DnsServer
+from weavedns.dns.upstream import Upstreams
 from weavedns.errors import ConfigError, RecordError, UnknownRecordError
 from weavedns.records import names, rdata, zonefile
 from weavedns.records.catalog import Catalog
 from weavedns.records.record import Record, RecordType, type_code, type_name
 from weavedns.registry import Registry
 from weavedns.zones import ZoneWatcher
+
+_QUERY_LOG = logging.getLogger("weavedns.queries")
 
 SHORT_ID = 12
 # What scripts written for the earlier name API pass for an address that is no container's.
@@ -38,7 +43,7 @@ class Parts:
     containers: ContainerService | None
     dns_address: IPv4Address | None
     started_at: float
-    upstreams: Callable[[], Sequence[tuple[str, int]]]
+    upstreams: Upstreams
     stop: Callable[[bool], Awaitable[None]]
 
 
@@ -87,6 +92,16 @@ class Operations:
             domain = self._parts.settings.domain
             wire = names.parse(_given(name, "name"), domain if "." not in name else names.ROOT)
         return [rdata.render(code, each) for each in self._parts.dns.lookup(wire, code)]
+
+    def flush(self, name: str) -> int:
+        """Forget what upstreams said, all of it or about a name and those under it; how many answers that were."""
+        return self._parts.dns.flush(names.parse(name.rstrip(".") + ".") if name else None)
+
+    def log_queries(self, *, on: bool) -> None:
+        """Log one line for each query from now on, or no more."""
+        # Whoever asks for these lines wants them, whatever --log-level says of the others.
+        _QUERY_LOG.setLevel(logging.INFO)
+        self._parts.dns.log_queries(_QUERY_LOG.info if on else None)
 
     def export(self) -> str:
         """All records as an RFC 1035 zone file."""
@@ -150,7 +165,7 @@ class Operations:
                 "version": parts.catalog.version,
                 "queries": parts.dns.stats.as_dict(),
             },
-            "upstream": {"servers": [f"{host} port {port}" for host, port in parts.upstreams()]},
+            "upstream": upstream_status.report(parts.upstreams, parts.dns),
             "containers": self._container_rows(parts.containers) if parts.containers else [],
             "zones": [
                 {"file": str(zone.path), "records": zone.records, "error": zone.error}
@@ -250,7 +265,7 @@ def _section(section: str, report: dict[str, Any]) -> str:
                 + _line("queries", counts or "none yet")
             )
         case "upstream":
-            return _line("upstream", ", ".join(report["upstream"]["servers"]) or "none: other domains do not resolve")
+            return upstream_status.text(report["upstream"])
         case "containers":
             return _line("containers", f"{len(report['containers'])} attached")
         case _:

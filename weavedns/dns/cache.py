@@ -32,8 +32,8 @@ MAX_FAILURE_S = 5.0
 _AUTHORITY = 1
 _SOA_MINIMUM_BYTES = 4
 # What an entry takes beside the bytes of its message, and what each of its records does; measured, rounded up.
-_ENTRY_BYTES = 1200
-_RECORD_BYTES = 320
+_ENTRY_BYTES = 750
+_RECORD_BYTES = 80
 _DO, _CD = 1, 2
 _CACHED = (Rcode.NOERROR, Rcode.NXDOMAIN)
 
@@ -164,10 +164,11 @@ class Cache:
         entry = _entry(key, query, reply, now)
         if entry is None or entry.size_bytes > self._max_bytes:
             return None
+        room_bytes = self._max_bytes - entry.size_bytes
+        while self.entries and (len(self.entries) >= self._max_entries or self.size_bytes > room_bytes):
+            self._make_room(now)
         self.entries[key] = entry
         self.size_bytes += entry.size_bytes
-        while len(self.entries) > self._max_entries or self.size_bytes > self._max_bytes:
-            self._make_room(now)
         return entry
 
     def failure(self, key: bytes, now: float) -> Failure | None:

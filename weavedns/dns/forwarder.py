@@ -56,6 +56,7 @@ class _Flight:
     waiters: list[_Waiter] = field(default_factory=list)
     timers: list[asyncio.TimerHandle] = field(default_factory=list)
     suspected: bool = False
+    looped: bool = False
     overdue: bool = False  # an expired answer is given meanwhile
 
 
@@ -82,6 +83,7 @@ class Forwarder:
         self._timeout_s = timeout_s
         self._flights: dict[bytes, _Flight] = {}
         self._waiting: Counter[bytes] = Counter()
+        self._all_waiting = 0
         self._attempts = Attempts()
         # The names of our probes, each with the flight it belongs to and the server that was sent it.
         self._probes: dict[bytes, tuple[_Flight, Server]] = {}
@@ -125,6 +127,7 @@ class Forwarder:
                 return stale
         flight.waiters.append(_Waiter(wanted, client, send))
         self._waiting[client] += 1
+        self._all_waiting += 1
         return None
 
     async def close(self) -> None:
@@ -134,7 +137,7 @@ class Forwarder:
     def _is_full(self, client: bytes, flight: _Flight | None) -> bool:
         return (
             self._waiting[client] >= self._max_waiting_of_client
-            or self._waiting.total() >= MAX_WAITING
+            or self._all_waiting >= MAX_WAITING
             or (flight is None and len(self._flights) >= self._max_flights)
         )
 
@@ -177,10 +180,13 @@ class Forwarder:
             self._stats.upstream_failures += 1
         if flight.generation == self._cache.generation and not (reply and reply.flags & Flag.TC):
             self._cache.fail(flight.key, _passed_on(reply), now)
-        self._deliver(flight, lambda wanted: self._stale(wanted, flight.key) or self._unanswered(wanted, reply))
+        self._deliver(
+            flight, lambda wanted: self._stale(wanted, flight.key) or self._unanswered(wanted, flight, reply)
+        )
 
     def _deliver(self, flight: _Flight, answer: Callable[[Forward], bytes]) -> None:
         waiters, flight.waiters = flight.waiters, []
+        self._all_waiting -= len(waiters)
         for waiter in waiters:
             self._waiting[waiter.client] -= 1
             if not self._waiting[waiter.client]:
@@ -208,9 +214,9 @@ class Forwarder:
         ede = Ede.STALE_NXDOMAIN if entry.reply.rcode == Rcode.NXDOMAIN else Ede.STALE
         return self._relay(wanted, entry.stale(), (ede, "no upstream server answers"))
 
-    def _unanswered(self, wanted: Forward, reply: Reply | None) -> bytes:
+    def _unanswered(self, wanted: Forward, flight: _Flight, reply: Reply | None) -> bytes:
         if reply is None:
-            text = "no upstream server has answered"
+            text = "the upstream server asks us" if flight.looped else "no upstream server has answered"
             return self._failed(wanted, Rcode.SERVFAIL, Ede.NO_REACHABLE_AUTHORITY, text)
         if is_refusal(reply):
             return self._failed(wanted, _passed_on(reply), Ede.OTHER, "the upstream servers say so")
@@ -275,6 +281,7 @@ class Forwarder:
                 "take it out of --upstream, --forward or resolv.conf, or let it ask another server",
                 *server,
             )
+        flight.looped = True
         flight.race.give_up(server)
         return self._failed(wanted, Rcode.SERVFAIL, Ede.OTHER, "this server's own query has come back to it")
 

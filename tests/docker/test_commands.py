@@ -11,7 +11,7 @@ import pytest
 
 from tests.docker.control_socket import ask
 from tests.docker.test_quick_start import run, wait_for
-from tests.lab import Host, wait_until
+from tests.lab import Host, Lab, wait_until
 
 pytestmark = pytest.mark.docker
 
@@ -91,16 +91,16 @@ def test_ls_says_where_each_record_comes_from(host: Host) -> None:
     done(host, "weavedns", "add", "db", "192.0.2.10", "--ttl", "60")
     short_id = host.inspect("redis")["Id"][:12]
     assert [line.split() for line in done(host, "weavedns", "ls").splitlines()] == [
-        ["NAME", "TYPE", "DATA", "TTL", "ORIGIN", "HOLDER"],
-        ["cache.weave.local", "A", "10.2.0.1", "1", "container", short_id],
-        ["db.weave.local", "A", "192.0.2.10", "60", "added", "added"],
-        ["fromfile.weave.local", "A", "192.0.2.20", "5", "zone", "/run/our.zone"],
-        ["redis.weave.local", "A", "10.2.0.1", "1", "container", short_id],
-        ["weavedns.weave.local", "A", "10.2.254.1", "1", "peer", "peer"],
+        ["NAME", "TYPE", "DATA", "TTL", "HEALTHY", "ORIGIN", "HOLDER"],
+        ["cache.weave.local", "A", "10.2.0.1", "1", "yes", "container", short_id],
+        ["db.weave.local", "A", "192.0.2.10", "60", "yes", "added", "added"],
+        ["fromfile.weave.local", "A", "192.0.2.20", "5", "yes", "zone", "/run/our.zone"],
+        ["redis.weave.local", "A", "10.2.0.1", "1", "yes", "container", short_id],
+        ["weavedns.weave.local", "A", "10.2.254.1", "1", "yes", "peer", "peer"],
     ]
     listed = {row["name"]: row for row in rows(host, "weavedns", "ls")}
     db = {"name": "db.weave.local", "type": "A", "data": "192.0.2.10", "ttl": 60}
-    assert listed["db.weave.local"] == {**db, "origin": "added", "holder": "added", "peer": "h1"}
+    assert listed["db.weave.local"] == {**db, "healthy": True, "origin": "added", "holder": "added", "peer": "h1"}
     assert done(host, "weavedns", "ls", "--quiet").splitlines() == list(listed)
     zone.unlink()
 
@@ -115,7 +115,8 @@ def test_status_tells_people_and_programs_how_the_daemon_is_doing(host: Host) ->
     assert report["dns"]["domain"] == "weave.local"
     assert report["containers"][0]["name"] == "redis"
     section = json.loads(done(host, "weavedns", "status", "upstream", "--format", "json"))
-    assert section == report["upstream"] == {"servers": ["10.99.0.254 port 53"]}
+    assert section.keys() == report["upstream"].keys()
+    assert [row["server"] for row in section["servers"]] == ["10.99.0.254 port 53"]
     ran = host.run("weavedns", "status", "weather", check=False)
     assert ran.returncode == 1
     assert "choose one of dns, upstream, containers, zones" in ran.stderr
@@ -168,6 +169,36 @@ def test_a_command_during_the_launch_waits_for_its_end(host: Host) -> None:
     path = host.directory / "run/weavedns/weavedns.sock"
     wait_until(path.is_socket)
     assert done(host, "weavedns", "lookup", "weavedns") == "10.2.254.1\n"
+
+
+def test_what_other_servers_said_is_kept_until_it_is_flushed(host: Host, module_lab: Lab) -> None:
+    host.start_daemon()
+
+    def asked() -> int:
+        return sum(name == "www.example.test" for name, _, _ in module_lab.upstream.queries())
+
+    assert host.dig("www.example.test") == host.dig("www.example.test") == ["192.0.2.81"]
+    once = asked()
+    assert done(host, "weavedns", "flush", "other.test") == "0\n"
+    assert done(host, "weavedns", "flush", "example.test") == "1\n"
+    assert host.dig("www.example.test") == ["192.0.2.81"]
+    wait_until(lambda: asked() == once + 1)
+    assert done(host, "weavedns", "flush") == "1\n"
+    ran = host.run("weavedns", "flush", "a..b", check=False)
+    assert (ran.returncode, ran.stdout) == (1, "")
+
+
+def test_the_query_log_is_switched_on_and_off(host: Host) -> None:
+    daemon = host.start_daemon("--log-level", "error")
+    host.dig("before.weave.local")
+    assert done(host, "weavedns", "log-queries", "on") == ""
+    host.dig("during.weave.local")
+    assert done(host, "weavedns", "log-queries", "off") == ""
+    host.dig("after.weave.local")
+    assert "during.weave.local" in daemon.log
+    assert "before.weave.local" not in daemon.log
+    assert "after.weave.local" not in daemon.log
+    assert host.run("weavedns", "log-queries", "maybe", check=False).returncode == 2
 
 
 # weavenet

@@ -1,6 +1,6 @@
 """Settings: what is accepted, what is refused and with which words."""
 
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,21 @@ def test_a_range_has_its_dns_subnet_where_one_looks_for_it(weave_range: str, dns
         ({"listen": ["[::]:53"]}, "is the wildcard"),
         ({"listen": ["localhost"]}, "--listen 'localhost' is no address; write 192.0.2.1"),
         ({"upstream": ["dns.example"]}, "--upstream 'dns.example' is no address"),
+        (
+            {"listen": ["192.0.2.1"], "upstream": ["192.0.2.1:53"]},
+            "--upstream 192.0.2.1 port 53 is this daemon itself",
+        ),
+        ({"dns_address": "10.2.254.7", "upstream": ["10.2.254.7"]}, "is this daemon itself; give another server"),
+        ({"forward": ["corp.example"]}, "--forward 'corp.example' is no rule; write corp.example=10.1.1.1"),
+        ({"forward": ["=10.1.1.1"]}, "is no rule"),
+        ({"forward": ["corp.example="]}, "is no rule"),
+        ({"forward": ["corp..example=10.1.1.1"]}, "has an empty label"),
+        ({"forward": [".=10.1.1.1"]}, "is for every name; use --upstream 10.1.1.1"),
+        ({"forward": ["db.weave.local=10.1.1.1"]}, "lies in the domain weave.local, whose names are answered here"),
+        ({"forward": ["corp.example=10.1.1.1,x"]}, "--forward corp.example: 'x' is no address"),
+        ({"listen": ["192.0.2.1"], "forward": ["corp.example=192.0.2.1"]}, "is this daemon itself"),
+        ({"allow_query": ["x"]}, "--allow-query 'x' is no network; write one such as 192.0.2.0/24 or any"),
+        ({"allow_forward": ["192.0.2.1/24"]}, "did you mean 192.0.2.0/24?"),
         ({"http": "127.0.0.1:0"}, "--http '127.0.0.1:0' has no usable port; give one from 1 to 65535"),
         ({"domain": "."}, "--domain '.' is the root"),
         ({"domain": ""}, "is the root"),
@@ -110,6 +125,28 @@ def test_settings_that_fit_together_are_taken_over() -> None:
     assert found.listen == (("192.0.2.1", 53), ("127.0.0.1", 5353))
     assert found.upstream == (("2001:db8::1", 5353),)
     assert (found.zones, found.ttl_s, found.http) == ((Path("/z"),), 0, None)
+
+
+def test_rules_and_networks_for_forwarding_are_read() -> None:
+    found = settings(
+        forward=["corp.example=10.1.1.1, 10.1.1.2:5353", "Corp.Example.=10.1.1.3,10.1.1.1", "lab.corp.example=[::2]"],
+        allow_query=["192.0.2.0/24", "2001:db8::/32"],
+        allow_forward=["local", "192.0.2.1"],
+    )
+    assert found.forward == {
+        b"\x04corp\x07example\0": (("10.1.1.1", 53), ("10.1.1.2", 5353), ("10.1.1.3", 53)),
+        b"\x03lab\x04corp\x07example\0": (("::2", 53),),
+    }
+    assert found.allow_query == (IPv4Network("192.0.2.0/24"), IPv6Network("2001:db8::/32"))
+    assert (found.allow_forward, found.allow_forward_local) == ((IPv4Network("192.0.2.1/32"),), True)
+
+
+def test_anybody_may_ask_and_only_this_hosts_containers_may_have_queries_forwarded_unless_told_otherwise() -> None:
+    found = settings()
+    assert (found.allow_query, found.allow_forward, found.allow_forward_local) == (None, (), True)
+    found = settings(allow_query=["any"], allow_forward=["any"])
+    assert (found.allow_query, found.allow_forward_local) == (None, False)
+    assert found.allow_forward == (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
 
 
 @pytest.mark.parametrize(

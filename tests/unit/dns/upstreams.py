@@ -7,6 +7,7 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import dns.flags
 import dns.message
@@ -21,6 +22,7 @@ class Asked:
     """One query that came in, and ways to answer it."""
 
     packet: bytes
+    client: tuple[str, int]
     is_tcp: bool
     send: Callable[[bytes], None]
 
@@ -62,8 +64,8 @@ class FakeUpstream:
     def names(self) -> list[str]:
         return [each.name for each in self.asked]
 
-    def take(self, packet: bytes, send: Callable[[bytes], None], *, is_tcp: bool) -> None:
-        asked = Asked(packet, is_tcp, send)
+    def take(self, packet: bytes, client: tuple[str, int], send: Callable[[bytes], None], *, is_tcp: bool) -> None:
+        asked = Asked(packet, client, is_tcp, send)
         self.asked.append(asked)
         doing = self.behave(asked)
         if doing is not None:
@@ -75,14 +77,13 @@ class FakeUpstream:
 class _Datagrams(asyncio.DatagramProtocol):
     def __init__(self, upstream: FakeUpstream) -> None:
         self._upstream = upstream
-        self.transport: asyncio.DatagramTransport
+        self._transport: Any = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self.transport = transport
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        self._upstream.take(data, lambda packet: self.transport.sendto(packet, addr), is_tcp=False)
+        self._upstream.take(data, addr, lambda packet: self._transport.sendto(packet, addr), is_tcp=False)
 
 
 @contextlib.asynccontextmanager
@@ -101,7 +102,7 @@ async def upstream(behave: Behaviour, *, tcp: bool = True) -> AsyncIterator[Fake
                 writer.write(len(reply).to_bytes(2, "big") + reply)
                 sent.set()
 
-            fake.take(packet, send, is_tcp=True)
+            fake.take(packet, writer.get_extra_info("peername"), send, is_tcp=True)
             await sent.wait()
             await writer.drain()
         writer.close()

@@ -119,13 +119,13 @@ class Neighbours:
         address on networks apart.
         """
         entry = self._entry(asker)
-        if entry is None or name not in self._names:
+        if entry is None:
             return None
         address = names.address_of(name)
         if address is not None:
             return self._pointers(entry, address.packed)
         for wanted, network in _splits(name):
-            places = [place for place in entry.networks if place.names and network in (ROOT, place.network)]
+            places = [place for place in entry.networks if network in (ROOT, place.network)]
             found = self._by_link(places, wanted) or self._by_name(places, wanted)
             if found:
                 return found

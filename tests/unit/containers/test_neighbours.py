@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import IPv4Network, ip_address
-from itertools import pairwise
+from itertools import pairwise, product
 
 import pytest
 from hypothesis import given
@@ -102,6 +102,31 @@ def test_a_link_beats_the_name_of_somebody_else(table: Neighbours) -> None:
     assert ask(table, "172.12.0.5", "gone") is None
 
 
+def test_a_link_on_one_network_beats_a_name_on_another() -> None:
+    table = Neighbours(WEAVE, HOSTS)
+    table.update(
+        "linked", [on("a", "172.1.0.1", "one", links={"x": "x"}), on("b", "172.2.0.1", "one", links={"y": "z"})]
+    )
+    table.update("other", [on("a", "172.1.0.2", "y"), on("b", "172.2.0.2", "z")])
+    assert ask(table, "172.1.0.1", "y") == ["172.2.0.2"]
+    table.update("other", [on("a", "172.1.0.2", "y")])
+    assert ask(table, "172.1.0.1", "y") == ["172.1.0.2"]
+
+
+def test_a_link_that_leads_nowhere_hides_the_name_on_its_network() -> None:
+    table = Neighbours(WEAVE, HOSTS)
+    table.update("linked", [on("a", "172.1.0.1", "one", links={"x": "gone"})])
+    table.update("other", [on("a", "172.1.0.2", "x")])
+    assert ask(table, "172.1.0.1", "x") is None
+    assert ask(table, "172.1.0.2", "x") == ["172.1.0.2"]
+
+
+def test_of_two_ways_to_cut_a_name_the_one_with_the_shorter_network_counts() -> None:
+    table = Neighbours(WEAVE, HOSTS)
+    table.update("one", [on("a.n", "172.1.0.1", "x"), on("n", "172.2.0.1", "x.a")])
+    assert ask(table, "172.1.0.1", "x.a.n") == ["172.2.0.1"]
+
+
 def test_all_instances_of_a_service_are_given_in_the_order_in_which_they_came(table: Neighbours) -> None:
     table.update("shop-db-2", [on("shop_default", "172.12.0.20", "shop_db_2", "db")])
     assert ask(table, "10.2.0.2", "db") == ["172.12.0.2", "172.12.0.20"]
@@ -193,9 +218,13 @@ class Place:
 
 Model = dict[str, tuple[Place, ...]]
 
-LABELS = st.sampled_from(["a", "b", "c", "n", "m"])
-NAMES = st.lists(LABELS, min_size=1, max_size=3).map(".".join)
+NAMES = st.sampled_from(["a", "b", "n", "a.b", "b.n", "b.a"])
 NETWORKS = ["n", "m", "a.n"]
+
+
+QUESTIONS = [
+    name + end for name in ("a", "b", "n", "a.b", "b.n", "b.a") for end in ("", *(f".{n}" for n in NETWORKS))
+]
 
 
 @st.composite
@@ -237,9 +266,9 @@ def at(model: Model, network: str, name: str) -> set[str]:
     }
 
 
-@given(st.lists(st.tuples(st.sampled_from("xyz"), st.none() | places()), max_size=12), NAMES)
+@given(st.lists(st.tuples(st.sampled_from("xyz"), st.none() | places()), max_size=8))
 def test_the_table_answers_as_dockers_resolver_would_after_any_changes(
-    steps: list[tuple[str, tuple[Place, ...] | None]], name: str
+    steps: list[tuple[str, tuple[Place, ...] | None]],
 ) -> None:
     table, model = Neighbours(WEAVE, HOSTS), Model()
     for container, wanted in steps:
@@ -250,7 +279,7 @@ def test_the_table_answers_as_dockers_resolver_would_after_any_changes(
             weave = packed(f"10.2.0.{ord(container)}")
             table.update(container, [place.membership() for place in wanted], weave_addresses=[weave])
             model[container] = wanted
-        for asker in model:
+        for asker, name in product(model, QUESTIONS):
             found = ask(table, f"10.2.0.{ord(asker)}", name)
             assert (None if found is None else set(found)) == expected(model, asker, name)
     assert table.containers() == model.keys()

@@ -76,6 +76,12 @@ def test_addresses_keep_their_names_whatever_the_health() -> None:
     assert world.values("2.0.2.10.in-addr.arpa", "PTR") == ["web.weave.local.", "first.weave.local."]
 
 
+def test_what_leads_nowhere_stays_with_the_unhealthy() -> None:
+    text = replace(record("web", "TXT", "hello", holder="c2"), healthy=False)
+    world = World([web(1), web(2, healthy=False), text])
+    assert world.values("web.weave.local", "TXT") == ['"hello"']
+
+
 @pytest.mark.parametrize("healthy", [True, False])
 def test_the_same_address_of_a_healthy_holder_stays(healthy: bool) -> None:
     other = replace(web(1), holder="zone:file")

@@ -14,6 +14,8 @@ from weavedns.records.record import RecordType
 
 APP, OTHER, STRANGER = bytes((10, 2, 0, 50)), bytes((10, 2, 0, 51)), bytes((10, 2, 0, 99))
 DB = bytes((172, 18, 0, 2))
+# In the app's part of the domain only names below `up` exist.
+UP, DOWN = record("up", "A", "10.2.0.62"), record("down.up.project", "A", "10.2.0.63")
 
 
 def wire(text: str) -> bytes:
@@ -47,7 +49,7 @@ class Table:
 
 class Private(World):
     def __init__(self) -> None:
-        super().__init__([*USUAL, record("sub.project", "A", "10.2.0.60"), record("sub", "A", "10.2.0.61")])
+        super().__init__([*USUAL, record("sub.project", "A", "10.2.0.60"), record("sub", "A", "10.2.0.61"), UP, DOWN])
         self.upstreams.replace([("192.0.2.53", 53)])
         self.private = Resolver(self.answers, self.upstreams, private=Table())
 
@@ -80,6 +82,8 @@ def values(reply: dns.message.Message | Forward) -> list[str]:
         (APP, "localhost", ["127.0.0.1"]),
         (APP, "sub", ["10.2.0.60"]),
         (OTHER, "sub", ["10.2.0.61"]),
+        (APP, "up", ["10.2.0.62"]),
+        (APP, "project", []),
     ],
 )
 def test_the_askers_own_names_come_before_the_domain_and_after_what_is_the_same_for_all(

@@ -112,11 +112,12 @@ class Upstreams:
     def plan(self, servers: Collection[Server], now: float) -> list[Step]:
         """In which order to ask, and how long to wait for each: the fastest healthy one first, failing ones last.
 
-        A failing server whose time has come, and one that was not asked for long, is tried beside the first one, so
-        that nobody waits for it.
+        A failing server whose time has come, and one that was never asked or not for long, is tried beside the first
+        one, so that nobody waits for it.
         """
         ranked = sorted(servers, key=self._rank)
-        due = {server for server in ranked[1:] if self._is_due(self.health(server), now)}
+        is_known = self.health(ranked[0]).latency_s is not None
+        due = {server for server in ranked[1:] if self._is_due(self.health(server), now, beside_known=is_known)}
         order = [*ranked[:1], *(s for s in ranked if s in due), *(s for s in ranked[1:] if s not in due)]
         steps: list[Step] = []
         spent_s = 0.0
@@ -189,11 +190,11 @@ class Upstreams:
         # Sorting keeps the configured order among servers of which nothing is known yet.
         return min(health.fails, 1), float("inf") if health.latency_s is None else health.latency_s
 
-    def _is_due(self, health: Health, now: float) -> bool:
+    def _is_due(self, health: Health, now: float, *, beside_known: bool) -> bool:
         if health.fails:
             return now >= health.retry_at
-        if not health.asked_at:
-            health.asked_at = now  # known from now on: its turn comes
+        if not health.asked:
+            return beside_known
         return now >= health.asked_at + _EXPLORE_S
 
     def _round(self, order: Sequence[Server], beside: Collection[Server], *, edns: bool) -> list[Step]:

@@ -37,7 +37,17 @@ def test_the_fastest_is_asked_first() -> None:
     upstreams = Upstreams([A, B, C])
     answers(upstreams, A, 0.050)
     answers(upstreams, B, 0.010)
+    answers(upstreams, C, 0.100)
     assert order(upstreams) == [B, A, C]
+
+
+def test_a_server_that_was_never_asked_is_tried_beside_one_that_is_known() -> None:
+    upstreams = Upstreams([A, B])
+    assert starts(upstreams)[:2] == [(A, 0.0), (B, 0.3)]
+    answers(upstreams, A, 0.050)
+    assert starts(upstreams)[:2] == [(A, 0.0), (B, 0.0)]
+    upstreams.asked(B, 1.0)
+    assert starts(upstreams)[:2] == [(A, 0.0), (B, 0.1)]
 
 
 def test_the_next_is_asked_after_twice_the_usual_latency() -> None:
@@ -51,7 +61,7 @@ def test_the_next_is_asked_after_twice_the_usual_latency() -> None:
 def test_patience_has_its_bounds(latency_s: float, patience_s: float) -> None:
     upstreams = Upstreams([A, B])
     answers(upstreams, A, latency_s)
-    upstreams.late(B, 5.0)
+    answers(upstreams, B, 5.0)
     assert starts(upstreams)[1] == (B, patience_s)
 
 

@@ -23,6 +23,12 @@ exist. CPU time is the server's own, by the kernel's count, per answered query; 
 the median of its rounds. The floor is our own batch loop that sends every packet back with one bit changed. The gates
 are ratios within the run.""",
     ),
+    "forward": (
+        "Forwarding",
+        """\
+As above, but the names are those of a server on the same host, which was asked before the rounds begin; all answers
+come from the cache.""",
+    ),
     "attach": (
         "Attaching",
         """\

@@ -18,7 +18,8 @@ from weavedns.records.record import Record, RecordType
 
 __all__ = ["Answers", "Found", "Zone"]
 
-_IN_ADDR_BYTES = len(b"\x07in-addr\x04arpa\0")
+_IN_ADDR = b"\x07in-addr\x04arpa\0"
+_IN_ADDR_BYTES = len(_IN_ADDR)
 _CHANGES_A_SLICE = 1000
 # What leads to a container, and is left out while its health check fails and another container has the name.
 _WAYS = frozenset({RecordType.A, RecordType.AAAA, RecordType.SRV})
@@ -86,6 +87,8 @@ class Answers:
 
     def find_reverse(self, name: bytes) -> Found | None:
         """As `find`, for the reverse zones only."""
+        if not name.endswith(_IN_ADDR):
+            return None
         labels: list[bytes] = []
         at, end = 0, len(name) - 1
         while (rest := name[at:]) not in self._reverse_zones:

@@ -11,12 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from weavedns.dns import holder
+from weavedns.dns import compose, holder
 from weavedns.dns.access import Access
 from weavedns.dns.answers import Answers
 from weavedns.dns.cache import Cache
 from weavedns.dns.cookies import SECRET_BYTES, Cookies
 from weavedns.dns.forwarder import Forwarder
+from weavedns.dns.onward import Onward
 from weavedns.dns.private import NoPrivateNames, PrivateNames
 from weavedns.dns.querylog import QueryLog
 from weavedns.dns.resolver import Answer, Drop, Resolver, Transport
@@ -131,7 +132,7 @@ class DnsServer:
 
     def lookup(self, name: bytes, rtype: int) -> list[bytes]:
         """The record data that this server answers with from its own records; `name` in wire form, lower case."""
-        return self._answers.lookup(name, rtype)
+        return compose.lookup(self._answers, name, rtype)
 
     def _watch(self, listener: _Listener) -> None:
         query_log = self._query_log
@@ -177,6 +178,9 @@ class DnsServer:
             case Drop():
                 self.stats.dropped += 1
                 return b""
+            case Onward(wanted):
+                known = self._forwarder.forward(wanted, client, lambda packet: send(decision.join(packet)))
+                return None if known is None else decision.join(known)
             case wanted:
                 return self._forwarder.forward(wanted, client, send)
 

@@ -2,8 +2,8 @@
 
 The reasons: which of several records of an RRset comes first is left to the server; we give ANY a minimal answer (RFC
 8482) and NSD gives all, with addresses; our SOA has its own serial; NSD adds the zone's NS and its address to
-answers, and we do not; names are compressed differently, so that one of two long replies may be cut, or leave out additions,
-where the other does not.
+answers, and we do not; names are compressed differently, so that one of two long replies may be cut, or leave out
+additions, where the other does not.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ async def test_the_reply_goes_on_where_the_alias_leads(name: str) -> None:
             reply = await ask(server, name)
             assert reply.question[0].name.to_text() == f"{name}.weave.local."
             assert reply.answer[0].name == reply.question[0].name
-            assert sorted(values(reply))[-2:] == [f"{AWAY} 60 192.0.2.1", f"{AWAY} 60 192.0.2.2"]
+            assert {f"{AWAY} 60 192.0.2.1", f"{AWAY} 60 192.0.2.2"} < set(values(reply))
             assert reply.flags & dns.flags.AA
             assert reply.flags & dns.flags.RA
         assert up.names == ["www.example.org"]

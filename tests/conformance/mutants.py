@@ -18,6 +18,12 @@ _TEXTS = (
     "1.0.2.10.in-addr.arpa",
 )
 _RECORD = p.name("redis.weave.local") + b"\0\1\0\1\0\0\0\1\0\4\x0a\2\0\1"
+# Data of the types that libraries have opinions of.
+_FANCY = [
+    b"\xc0\x0c" + rtype.to_bytes(2, "big") + b"\0\1\0\0\0\1" + len(data).to_bytes(2, "big") + data
+    for rtype in (p.NS, p.SOA, p.MX, p.TXT, 29, p.SRV, 35, 43, 46, 47, 48, 52, 65, 257)
+    for data in (b"\0\5\3abc\3def\0", b"\0\1\xc0\x0c" + bytes(24))
+]
 SEEDS: tuple[bytes, ...] = (
     # Names of others come without RD for the most part: what is forwarded is somebody else's time.
     *(p.query(text, flags=0) for text in (*_TEXTS, "www.example.org")),
@@ -31,6 +37,7 @@ SEEDS: tuple[bytes, ...] = (
     p.query(".".join("x" * 120) + ".local", flags=0),
     p.message([p.question("redis.weave.local")], [_RECORD], [_RECORD], [_RECORD, p.edns()], flags=0),
     p.message([p.question("redis.weave.local")] * 3, flags=0),
+    *(p.message([p.question("redis.weave.local")], (), (), [record], flags=0) for record in _FANCY),
     p.query("www.example.org", opt=p.edns()),
 )
 

@@ -132,6 +132,7 @@ def test_what_is_cut_short_is_a_format_error(server: Served, text: str) -> None:
 
 
 LONG = ".".join(["a" * 63] * 4)
+CAA = p.name("redis.weave.local") + struct.pack("!HHI", 257, p.IN, 1)
 BROKEN = {
     "a pointer in the question": p.message([b"\xc0\x0c" + struct.pack("!HH", p.A, p.IN)]),
     "a pointer behind a label": p.message([b"\x05redis\xc0\x0c" + struct.pack("!HH", p.A, p.IN)]),
@@ -142,6 +143,7 @@ BROKEN = {
     + b"\0\1"
     + p.query("redis.weave.local")[12:],
     "a record cut short": p.query("redis.weave.local", opt=p.edns()[:-3]),
+    "data that is no text": p.message([p.question("redis.weave.local")], (), (), [CAA + b"\0\3\0\1\xff"]),
     "data cut short": p.query("redis.weave.local", opt=p.edns()[:-1] + b"\5abcd"),
 }
 

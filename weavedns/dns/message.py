@@ -223,7 +223,8 @@ def _read_edns(packet: bytes, at: int, counts: Iterable[int]) -> Edns | None:
             start = buffer.offset
             try:
                 record = RR.parse(buffer)
-            except (DNSError, DNSLabelError, DnslibBufferError) as exc:
+            except (DNSError, DNSLabelError, DnslibBufferError, UnicodeDecodeError) as exc:
+                # The last is what dnslib lets out of a CAA record whose tag is no text.
                 raise WireError("a record of the query cannot be read") from exc
             if record.rtype != RecordType.OPT:
                 continue

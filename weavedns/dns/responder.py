@@ -149,7 +149,7 @@ class Responder:
             header, body = (head[_ONE], node) if kind == A_IN else (head[_NONE], authority.negative(len(name)))
             return _fitting(header, body, room)
         rrset = node.get(kind)
-        if kind in _LEADING_TYPES if rrset else CNAME_IN in node:
+        if CNAME_IN in node if rrset is None else kind != A_IN and kind in _LEADING_TYPES:
             return self._composed(name, kind, Found(node, authority), head, room)
         if isinstance(rrset, Rotation):
             ready = rrset.size_bytes <= room

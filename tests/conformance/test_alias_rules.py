@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from tests.conformance import packets as p
+from tests.conformance.conftest import Ask
 from tests.conformance.served import TTL_S, ZONE, Served, Upstream, served
 
-Ask = Callable[..., p.Reply]
 CHAIN = 40
 MANY = 40
 ADDED = f"""

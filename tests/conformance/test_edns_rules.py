@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 
 from tests.conformance import packets as p
+from tests.conformance.conftest import Send
 from tests.conformance.served import NAME, TTL_S, Served, Upstream, served
 
 KINDS = (
@@ -24,13 +24,6 @@ KINDS = (
 CLIENT_COOKIE = bytes(range(8))
 DO = 0x8000
 STALE_S = 3600 + 60
-Send = Callable[[bytes], p.Reply]
-
-
-@pytest.fixture(params=list(p.TRANSPORTS))
-def send(request: pytest.FixtureRequest, server: Served) -> Send:
-    """Send the daemon any bytes, over either transport."""
-    return lambda packet: p.TRANSPORTS[request.param](packet, server.address)
 
 
 # RFC 6891

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -357,14 +356,16 @@ def _systemd_resolved(scratch: Path) -> tuple[Path, dict[str, str]]:
     for folder in (Path("/lib/systemd"), Path("/usr/lib/systemd")):
         if (folder / "systemd-resolved").exists():
             return folder / "systemd-resolved", {}
-    assert shutil.which("apt-get")
     # As nobody else may read this folder, apt would warn that it goes on as root.
-    fetch = ("apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", "systemd-resolved", "libsystemd-shared")
-    subprocess.run(fetch, cwd=scratch, check=True, timeout=120, capture_output=True)
+    fetch = ("apt-get", "-q", "-o", "APT::Sandbox::User=root")
+    packages = ("download", "systemd-resolved", "libsystemd-shared", "libkmod2")
+    if subprocess.run([*fetch, *packages], cwd=scratch, check=False, timeout=120, capture_output=True).returncode:
+        subprocess.run([*fetch, "update"], check=False, timeout=120, capture_output=True)
+        subprocess.run([*fetch, *packages], cwd=scratch, check=True, timeout=120, capture_output=True)
     for package in scratch.glob("*.deb"):
         subprocess.run(["dpkg-deb", "-x", package, scratch / "root"], check=True, timeout=60)
-    (library,) = (scratch / "root").glob("**/libsystemd-shared-*.so")
-    return scratch / "root/lib/systemd/systemd-resolved", {"LD_LIBRARY_PATH": str(library.parent)}
+    libraries = {str(library.parent) for library in (scratch / "root").glob("**/*.so*")}
+    return scratch / "root/lib/systemd/systemd-resolved", {"LD_LIBRARY_PATH": ":".join(sorted(libraries))}
 
 
 @pytest.mark.parametrize(("name", "family", "expected"), CASES)

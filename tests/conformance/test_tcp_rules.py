@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
+import statistics
 import time
 from collections.abc import Iterator
 
@@ -69,13 +70,15 @@ def test_an_answer_of_ours_does_not_wait_for_one_of_others(server: Served) -> No
 
 def test_batches_of_answers_do_not_wait_for_acknowledgements(server: Served) -> None:
     batch = b"".join(p.framed(p.query("redis.weave.local", ident=ident)) for ident in range(PIPELINED))
+    took = []
     with p.stream(server.address) as sock:
-        began = time.monotonic()
         for _ in range(ROUNDS):
+            began = time.monotonic()
             sock.sendall(batch)
             for _ in range(PIPELINED):
                 p.receive(sock)
-        assert time.monotonic() - began < ROUNDS * NAGLE_S * 0.75
+            took.append(time.monotonic() - began)
+    assert statistics.median(took) < NAGLE_S * 0.75
 
 
 def test_answers_may_be_asked_for_before_the_end_of_the_stream(server: Served) -> None:

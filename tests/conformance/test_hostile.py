@@ -1,6 +1,6 @@
 """What no client of good faith does: broken packets by the hundred thousand, and connections to wear a server out.
 
-`HOSTILE_PACKETS=1000000` sends a million packets each way, which takes three to four minutes.
+`HOSTILE_PACKETS=1000000` sends a million packets each way, which takes about five minutes.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ SEED = 20240817
 BATCH = 256
 STREAM = 2000  # messages of one connection
 MIB = 1024 * 1024
-# Caches of the answers of others and of failures fill up, and each is bounded.
-GROWTH_BYTES = 24 * MIB
+# Tables of failures and of askers fill up, and each is bounded: half a MiB is usual.
+GROWTH_BYTES = 8 * MIB
 CHECKED = 50  # one reply in so many is taken apart
 CONNECTIONS = 10_000
 IDLE_S = 10.0

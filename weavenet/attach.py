@@ -14,26 +14,30 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Interface
-from pathlib import Path
-from typing import TypeVar, TypeVarTuple
+from typing import Protocol, TypeVar, TypeVarTuple
 from weakref import WeakValueDictionary
 
-from weavenet import netns, plan, resolvconf, textfile, veth
+from weavenet import netns, plan, veth
 from weavenet.endpoint import Default, Endpoint, Explicit, InSubnet, Off
 from weavenet.errors import (
     AddressInUseError,
     ContainerGoneError,
+    NoAddressError,
     NotAttachedError,
     ResolverMovedError,
     WeaveNetError,
 )
-from weavenet.ipam.allocator import Allocator
+from weavenet.ipam.allocator import Allocator, Wanted
 from weavenet.netlink import Netlink
 from weavenet.netns import Namespace
 from weavenet.network import WeaveNetwork
+from weavenet.resolver import Resolver
+from weavenet.target import Target
 
 # The kernel changes interfaces one at a time; more threads would only wait for its lock.
 WORKERS = 4
+# How long an attach waits for other peers to give addresses: a person, or Docker, waits with it.
+GIVEN_WITHIN_S = 10.0
 # Docker may be writing a container's resolv.conf just then.
 _RESOLVER_TRIES = 3
 
@@ -44,23 +48,6 @@ _R = TypeVar("_R")
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """A container as the engine describes it.
-
-    `resolv_conf` is the file on the host that the container sees as /etc/resolv.conf; None, or `resolver` False: it
-    is left alone. `search_own` is the container's own subdomain, "" when it has none.
-    """
-
-    container_id: str
-    name: str
-    pid: int
-    resolv_conf: Path | None = None
-    search_own: str = ""
-    dns_search_given: bool = False
-    resolver: bool = True
-
-
-@dataclass(frozen=True, slots=True)
 class Observed:
     """A container's interface on the weave network; both fields are empty when it has none."""
 
@@ -68,11 +55,35 @@ class Observed:
     addresses: tuple[IPv4Interface, ...]
 
 
+class Givers(Protocol):
+    """Where addresses come from when this peer owns no free one, as `weavenet.sharing.Sharing`."""
+
+    async def gain(self, wanted: Wanted) -> None:
+        """Try once to have addresses given; returns when asking the allocator again may be of use."""
+        ...
+
+    def waits_for(self, wanted: Wanted) -> str:
+        """Why there are none yet, naming whom it takes, in one sentence."""
+        ...
+
+    def claimed(self) -> None:
+        """Be told that claims may have changed."""
+        ...
+
+
+class _NothingOwnedError(Exception):
+    """This peer has to be given addresses first."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        super().__init__(wanted)
+        self.wanted = wanted
+
+
 class Attacher:
     """Attaches containers of one host to its weave network.
 
     `nameservers` is asked at each attach, this peer's own first; `domain` goes into search lists; `perform` carries
-    out one step of a plan.
+    out one step of a plan; `givers` are asked for addresses when this peer has none left.
     """
 
     def __init__(
@@ -84,32 +95,46 @@ class Attacher:
         nameservers: Callable[[], Sequence[str]],
         clock: Callable[[], float] = time.monotonic,
         perform: Callable[[plan.Step, veth.Site], None] = veth.perform,
+        givers: Givers | None = None,
     ) -> None:
         self._network = network
         self._allocator = allocator
-        self._domain = domain.rstrip(".")
-        self._nameservers = nameservers
+        self._resolver = Resolver(domain.rstrip("."), nameservers, self._warn)
         self._clock = clock
         self._perform = perform
+        self._givers = givers
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="weavenet")
         self._free_workers = asyncio.Semaphore(WORKERS)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._warned: set[str] = set()
+        # The attached containers, to be brought up to date when something changes for all.
+        self._attached: dict[str, Target] = {}
 
     async def attach(self, target: Target, endpoints: Sequence[Endpoint]) -> list[IPv4Interface]:
         """Give a container what each endpoint asks for and return those addresses, in that order.
 
-        What it has already it keeps. Raises EndpointError, AddressInUseError, NoAddressError, ContainerGoneError or
-        NetworkError, and then everything is as it was.
+        What it has already it keeps. Waits up to `GIVEN_WITHIN_S` for other peers to give addresses. Raises
+        EndpointError, AddressInUseError, NoAddressError, ContainerGoneError or NetworkError, and then everything is
+        as it was.
         """
-        async with self._turn(target) as namespace:
-            for tries_left in reversed(range(_RESOLVER_TRIES)):
-                try:
-                    return await self._attach(target, namespace, endpoints)
-                except ResolverMovedError:
-                    if not tries_left:
-                        raise
-        raise AssertionError
+        wanted: Wanted | None = None
+        try:
+            async with asyncio.timeout(GIVEN_WITHIN_S) as waiting:
+                while True:
+                    # Others have their turn and the workers meanwhile.
+                    if wanted is not None and self._givers is not None:
+                        await self._givers.gain(wanted)
+                    deadline = waiting.when()
+                    waiting.reschedule(None)
+                    try:
+                        return await self._attach_in_turn(target, endpoints)
+                    except _NothingOwnedError as exc:
+                        wanted = exc.wanted
+                    waiting.reschedule(deadline)
+        except TimeoutError as exc:
+            if wanted is None or self._givers is None:
+                raise
+            raise NoAddressError(self._givers.waits_for(wanted)) from exc
 
     async def detach(self, target: Target, endpoints: Sequence[Endpoint] = ()) -> list[IPv4Interface]:
         """Take what the endpoints name, or everything, from a container and return those addresses.
@@ -127,6 +152,9 @@ class Attacher:
             for each in leaving:
                 if each not in after.addresses:
                     self._allocator.release(target.container_id, each.ip)
+            self._claimed()
+            if not after.addresses:
+                self._attached.pop(target.container_id, None)
         if errors:
             raise errors[0]
         return list(leaving)
@@ -148,20 +176,65 @@ class Attacher:
                 desired = self._desired(target, observed, observed.addresses)
                 with contextlib.suppress(ResolverMovedError):
                     await self._run(self._apply, target, namespace, plan.attach(observed, desired))
+                self._attached[target.container_id] = target
+            self._claimed()
         return Observed(observed.mac, observed.addresses)
 
     def died(self, container_id: str, now: float) -> None:
         """Keep a stopped container's addresses for a while, in case it returns."""
         self._allocator.died(container_id, now)
+        self._attached.pop(container_id, None)
+        self._claimed()
 
     def removed(self, container_id: str) -> None:
         """Free the addresses of a container that is no more."""
         self._allocator.removed(container_id)
         self._warned.discard(container_id)
+        self._attached.pop(container_id, None)
+        self._claimed()
+
+    async def refresh_resolvers(self) -> int:
+        """Bring the resolv.conf of each attached container up to date with the name servers; how many it wrote.
+
+        Files that are not ours any more are left alone; what cannot be written is logged, and put right by `adopt`.
+        """
+        return sum(await asyncio.gather(*(self._refresh_resolver(each) for each in tuple(self._attached.values()))))
+
+    async def refresh_interfaces(self) -> None:
+        """Put each attached container's interface right, as after the network's MTU has changed; logs what fails."""
+        await asyncio.gather(*(self._refresh_interface(each) for each in tuple(self._attached.values())))
 
     async def close(self) -> None:
         """Wait for the worker threads to end; no container is touched."""
         await asyncio.to_thread(self._workers.shutdown)
+
+    async def _refresh_resolver(self, target: Target) -> bool:
+        async with self._lock(target), self._free_workers:
+            if self._attached.get(target.container_id) != target:
+                return False
+            try:
+                return await self._run(self._resolver.refresh, target)
+            except WeaveNetError as exc:
+                log.warning("container %s: %s", target.name, exc)
+                return False
+
+    async def _refresh_interface(self, target: Target) -> None:
+        try:
+            await self.adopt(target)
+        except ContainerGoneError:
+            self._attached.pop(target.container_id, None)
+        except WeaveNetError as exc:
+            log.warning("container %s: %s", target.name, exc)
+
+    async def _attach_in_turn(self, target: Target, endpoints: Sequence[Endpoint]) -> list[IPv4Interface]:
+        async with self._turn(target) as namespace:
+            for tries_left in reversed(range(_RESOLVER_TRIES)):
+                try:
+                    return await self._attach(target, namespace, endpoints)
+                except ResolverMovedError:
+                    if not tries_left:
+                        raise
+        raise AssertionError
 
     async def _attach(
         self, target: Target, namespace: Namespace, endpoints: Sequence[Endpoint]
@@ -176,26 +249,32 @@ class Attacher:
             applied = True
 
         try:
-            asked = [
-                self._allocator.obtain(target.container_id, target.name, endpoint, self._clock())
-                for endpoint in endpoints
-            ]
+            asked = [self._obtain(target, endpoint) for endpoint in endpoints]
+            self._claimed()
             addresses = tuple(dict.fromkeys((*observed.addresses, *asked)))
             await self._run(apply, plan.attach(observed, self._desired(target, observed, addresses)))
         finally:
             if not applied:
                 self._allocator.reinstate(target.container_id, before)
+                self._claimed()
+        self._attached[target.container_id] = target
         return asked
+
+    def _obtain(self, target: Target, endpoint: Endpoint) -> IPv4Interface:
+        if self._givers is None:
+            return self._allocator.obtain(target.container_id, target.name, endpoint, self._clock())
+        found = self._allocator.request(target.container_id, target.name, endpoint, self._clock())
+        if isinstance(found, Wanted):
+            raise _NothingOwnedError(found)
+        return found
+
+    def _claimed(self) -> None:
+        if self._givers is not None:
+            self._givers.claimed()
 
     def _desired(self, target: Target, observed: plan.Observed, addresses: tuple[IPv4Interface, ...]) -> plan.Desired:
         """The attachment with these addresses; none means detached."""
-        text = observed.resolver
-        if text is not None:
-            search = tuple(domain.strip(".") for domain in (target.search_own, self._domain) if domain.strip("."))
-            wanted = resolvconf.Wanted(tuple(self._nameservers()), search, target.dns_search_given)
-            text = resolvconf.rewrite(text, wanted) if addresses else resolvconf.restore(text)
-            if text is None:
-                self._warn(target, f"{target.resolv_conf} was changed by somebody and is left alone")
+        text = self._resolver.text(target, observed.resolver, attached=bool(addresses))
         return plan.Desired(
             container_id=target.container_id,
             addresses=addresses,
@@ -233,12 +312,14 @@ class Attacher:
     @contextlib.asynccontextmanager
     async def _turn(self, target: Target) -> AsyncIterator[Namespace]:
         """Have a container for oneself, and a worker for it; gives its namespace."""
-        turn = self._turns.setdefault(target.container_id, asyncio.Lock())
-        async with turn, self._free_workers:
+        async with self._lock(target), self._free_workers:
             # Some reads of /proc: too little to wait for a worker.
             namespace = netns.of_container(target.pid, target.container_id, target.name, self._network.namespace)
             with namespace:
                 yield namespace
+
+    def _lock(self, target: Target) -> asyncio.Lock:
+        return self._turns.setdefault(target.container_id, asyncio.Lock())
 
     async def _look(self, target: Target, namespace: Namespace) -> plan.Observed:
         """What the kernel and resolv.conf show; the allocator then knows the same of this container."""
@@ -256,16 +337,7 @@ class Attacher:
     def _observe(self, target: Target, namespace: Namespace) -> plan.Observed:
         with self._site(namespace) as site:
             observed = veth.observe(site, target.container_id, target.name)
-        return replace(observed, resolver=self._read_resolver(target))
-
-    def _read_resolver(self, target: Target) -> bytes | None:
-        if target.resolv_conf is None or not target.resolver:
-            return None
-        try:
-            return textfile.read(target.resolv_conf)
-        except OSError as exc:
-            self._warn(target, f"cannot read {target.resolv_conf} ({exc.strerror}), so it does not ask WeaveDNS")
-            return None
+        return replace(observed, resolver=self._resolver.read(target))
 
     def _apply(self, target: Target, namespace: Namespace, steps: Sequence[plan.Step]) -> None:
         with self._site(namespace) as site:

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from weavenet import endpoint, plan, veth
-from weavenet.attach import Attacher, Target
+from weavenet.attach import Attacher
 from weavenet.ipam.allocator import Allocator
 from weavenet.netlink import Netlink
 from weavenet.netns import Namespace
 from weavenet.network import WeaveNetwork
+from weavenet.target import Target
 
 RANGE = IPv4Network("10.2.0.0/16")
 DNS = IPv4Network("10.2.254.0/24")
@@ -107,7 +108,7 @@ class Box:
         return in_thread(lambda: self._ping(address, within_s))
 
     def delivers(self, other: Box, address: str, within_s: float = 2.0) -> bool:
-        """Whether a datagram to an address arrives in `other`, answered or not; one is sent each tenth of a second."""
+        """Whether a datagram to an address arrives in `other`, answered or not; one is sent every 0.1 s."""
 
         def make() -> tuple[socket.socket, socket.socket]:
             with other.namespace.entered():

@@ -32,9 +32,10 @@ from weavedns.containers.engine import (
 from weavedns.errors import EngineError, UnknownContainerError, WeaveError
 from weavedns.records.catalog import Catalog, Change
 from weavenet import endpoint
-from weavenet.attach import Attacher, Target
+from weavenet.attach import Attacher
 from weavenet.endpoint import Endpoint
 from weavenet.errors import ContainerGoneError, NotAttachedError, WeaveNetError
+from weavenet.target import Target
 
 log = logging.getLogger(__name__)
 

@@ -169,6 +169,11 @@ class Allocator:
         self._ring.give(to, gifts)
         return bool(gifts)
 
+    def wants(self, now: float) -> Wanted | None:
+        """Whom to ask so that the next container finds an address; NoAddressError when nobody has a free one."""
+        subnet = self.space.default_subnet
+        return None if self.has_free(subnet, now) else self._wanted(subnet)
+
     def has_free(self, subnet: IPv4Network, now: float) -> bool:
         """Whether this peer itself has an address of a subnet to give out."""
         return self._lowest_free(self._runs(subnet), now) is not None

@@ -138,7 +138,7 @@ class Ring:
         return left
 
     def abandon(self) -> None:
-        """Forget a ring of which nobody else has ever owned a part; RingError when somebody has."""
+        """Forget a ring of which one peer owns everything, this one or another; RingError when it is shared out."""
         if not self.alone:
             raise RingError("others own parts of these addresses: the ring cannot be abandoned")
         self._stretches = []
@@ -146,8 +146,17 @@ class Ring:
 
     @property
     def alone(self) -> bool:
-        """Whether this peer owns everything, and so has never given anything away."""
-        return self.complete and all(each.owner == self.me for each in self._stretches)
+        """Whether one peer owns everything: if this one, it never gave anything away, else it never got anything."""
+        return self.is_alone(self.update())
+
+    def covers(self, update: Update) -> bool:
+        """Whether all of an update is about addresses of this range."""
+        return all(self._first <= each.first and each.last <= self._last for each in update.stretches)
+
+    def is_alone(self, update: Update) -> bool:
+        """Whether an update says that one peer owns every address of the range."""
+        size = sum(each.last - each.first + 1 for each in update.stretches)
+        return size == self._last - self._first + 1 and len({each.owner for each in update.stretches}) == 1
 
     def merge(self, update: Update) -> Merged:
         """Learn what another peer knows. Raises ForeignRingError, and then nothing has changed.
@@ -156,12 +165,12 @@ class Ring:
         """
         if not update.stretches or update.ring_id == "":
             return Merged()
+        self._refuse_outside(update.stretches)
         if self.ring_id not in {"", update.ring_id}:
             raise ForeignRingError(
                 f"two groups of peers share out addresses, one founded by {founder(self.ring_id)} and one by "
                 f"{founder(update.ring_id)}: launch the peers of one group anew, without what they remember"
             )
-        self._refuse_outside(update.stretches)
         new: list[Stretch] = []
         lost: list[Stretch] = []
         conflicts: list[str] = []
@@ -239,12 +248,12 @@ class Ring:
             raise RingError(f"the ring would have more than {MAX_STRETCHES} stretches")
 
     def _refuse_outside(self, stretches: Sequence[Stretch]) -> None:
-        for each in stretches:
-            if each.first < self._first or each.last > self._last:
-                raise ForeignRingError(
-                    f"another peer shares out {each}, which is not in this peer's range "
-                    f"{IPv4Address(self._first)}-{IPv4Address(self._last)}: give all peers the same --range"
-                )
+        outside = next((each for each in stretches if each.first < self._first or each.last > self._last), None)
+        if outside is not None:
+            raise ForeignRingError(
+                f"another peer shares out {outside}, which is not in this peer's range "
+                f"{IPv4Address(self._first)}-{IPv4Address(self._last)}: give all peers the same --range"
+            )
 
 
 def _next(stretch: Stretch, owner: Owner) -> Stretch:

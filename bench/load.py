@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench.servers import DOMAIN, Server
 
+_DNSPERF_S = 60.0
 _COMPLETED = re.compile(r"Queries completed:\s+(\d+)")
 _SENT = re.compile(r"Queries sent:\s+(\d+)")
 _RATE = re.compile(r"Queries per second:\s+([\d.]+)")
@@ -45,12 +46,9 @@ def one_at_a_time(server: Server, queries: Path, seconds: float, core: int) -> M
     return _measure(server, ["-q", "1", "-c", "1", "-l", str(seconds), "-d", str(queries)], core)
 
 
-def latencies_us(server: Server, queries: Path, count: int, core: int) -> list[float]:
-    """The time of each of so many queries, one at a time, in ascending order."""
-    short = queries.with_suffix(".short")
-    short.write_text("".join(queries.read_text().splitlines(keepends=True)[:count]))
-    runs = max(1, count // len(short.read_text().splitlines()))
-    output = _dnsperf(server, ["-q", "1", "-c", "1", "-n", str(runs), "-v", "-d", str(short)], core)
+def latencies_us(server: Server, queries: Path, seconds: float, core: int) -> list[float]:
+    """The time that each query took, one at a time, in ascending order."""
+    output = _dnsperf(server, ["-q", "1", "-c", "1", "-l", str(seconds), "-v", "-d", str(queries)], core)
     return sorted(float(found) * 1e6 for found in _EACH.findall(output))
 
 
@@ -67,7 +65,7 @@ def _measure(server: Server, options: list[str], core: int) -> Measured:
 
 def _dnsperf(server: Server, options: list[str], core: int) -> str:
     command = ["taskset", "-c", str(core), "dnsperf", "-s", "127.0.0.1", "-p", str(server.port), *options]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=_DNSPERF_S).stdout
 
 
 def _find(pattern: re.Pattern[str], output: str) -> float:

@@ -57,8 +57,9 @@ install_packages() {
         made_policy=yes
     fi
     {
-        apt-get update &&
-            DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"
+        # One broken source of many fails an update, and need not keep the packages from being installed.
+        apt-get update || true
+        DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"
     } >"$RUN_DIR/apt.log" 2>&1 </dev/null || failed=yes
     [ "$made_policy" = no ] || rm -f "$policy"
     if [ "$failed" = yes ]; then

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 
 from weavedns.containers.naming import AttachPolicy
 from weavedns.errors import ConfigError, RecordError
 from weavedns.records import names
 from weavedns.records.record import check_ttl
+from weavenet.endpoint import LONGEST_PREFIX
 
 DEFAULT_RANGE = "10.2.0.0/16"
 DEFAULT_DNS_SUBNET = "10.2.254.0/24"
@@ -27,6 +28,8 @@ _MAX_PORT = 65535
 _PEER_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 
 SocketAddress = tuple[str, int]
+Network = IPv4Network | IPv6Network
+_ANYWHERE = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,10 @@ class Settings:
     attach: AttachPolicy
     listen: tuple[SocketAddress, ...]
     upstream: tuple[SocketAddress, ...]
+    forward: Mapping[bytes, tuple[SocketAddress, ...]]  # servers by suffix
+    allow_query: tuple[Network, ...] | None  # None: anyone
+    allow_forward: tuple[Network, ...]
+    allow_forward_local: bool  # also this host's container networks and the weave range
     zones: tuple[Path, ...]
     ttl_s: int
     socket: Path
@@ -62,6 +69,9 @@ def settings(
     attach: str = "auto",
     listen: Sequence[str] = (),
     upstream: Sequence[str] = (),
+    forward: Sequence[str] = (),
+    allow_query: Sequence[str] = ("any",),
+    allow_forward: Sequence[str] = ("local",),
     zones: Sequence[Path] = (),
     ttl_s: int = DEFAULT_TTL_S,
     socket: Path,
@@ -70,6 +80,8 @@ def settings(
 ) -> Settings:
     """Check every setting and the ones that must fit together; raises ConfigError for the first that is wrong."""
     whole = _network("--range", weave_range)
+    if whole.is_multicast or whole.is_reserved or whole.network_address.is_unspecified:
+        raise ConfigError(f"--range {whole} has no addresses for containers; write one such as {DEFAULT_RANGE}")
     if whole.prefixlen > _LONGEST_RANGE_PREFIX:
         raise ConfigError(f"--range {whole} is too small; give at least a /{_LONGEST_RANGE_PREFIX}")
     reserved = _network("--dns-subnet", dns_subnet) if dns_subnet else _default_dns_subnet(whole)
@@ -80,17 +92,26 @@ def settings(
         raise ConfigError(f"--subnet {default} lies in the reserved DNS subnet {reserved}; choose another")
     if not network and not listen:
         raise ConfigError("--no-network leaves no address to serve on; give one with --listen 127.0.0.1:5353")
+    served = _domain(domain)
+    own_dns = _dns_address(dns_address, reserved) if dns_address else None
+    own = [*map(_listen_address, listen), *([(str(own_dns), DNS_PORT)] if own_dns else [])]
+    upstreams = tuple(socket_address("--upstream", text, DNS_PORT) for text in upstream)
+    _check_not_own("--upstream", upstreams, own)
     return Settings(
         name=_peer_name(name),
-        domain=_domain(domain),
+        domain=served,
         weave_range=whole,
         dns_subnet=reserved,
-        dns_address=_dns_address(dns_address, reserved) if dns_address else None,
+        dns_address=own_dns,
         subnet=default,
         network=network,
         attach=AttachPolicy(attach),
         listen=tuple(_listen_address(text) for text in listen),
-        upstream=tuple(socket_address("--upstream", text, DNS_PORT) for text in upstream),
+        upstream=upstreams,
+        forward=_forward_rules(forward, served, own),
+        allow_query=None if "any" in allow_query else _networks("--allow-query", allow_query),
+        allow_forward=_networks("--allow-forward", [text for text in allow_forward if text != "local"]),
+        allow_forward_local="local" in allow_forward,
         zones=tuple(zones),
         ttl_s=_ttl(ttl_s),
         socket=socket,
@@ -125,6 +146,54 @@ def _network(flag: str, text: str) -> IPv4Network:
         raise ConfigError(f"{flag} {text!r} is no IPv4 network; {cure}") from None
 
 
+def _forward_rules(
+    texts: Sequence[str], domain: bytes, own: Sequence[SocketAddress]
+) -> dict[bytes, tuple[SocketAddress, ...]]:
+    """The servers for the names under each suffix, from ``SUFFIX=SERVER[,SERVER...]``; a suffix may come again."""
+    rules: dict[bytes, tuple[SocketAddress, ...]] = {}
+    for text in texts:
+        suffix, _, several = text.partition("=")
+        if not suffix or not several:
+            raise ConfigError(
+                f"--forward {text!r} is no rule; write corp.example=10.1.1.1 or corp.example=10.1.1.1,10.1.1.2:5353"
+            )
+        try:
+            name = names.parse(suffix.rstrip(".") + ".")
+        except RecordError as exc:
+            raise ConfigError(f"--forward {text!r}: {exc}") from exc
+        if name == names.ROOT:
+            raise ConfigError(f"--forward {text!r} is for every name; use --upstream {several}")
+        if names.is_under(name, domain):
+            raise ConfigError(
+                f"--forward {text!r} lies in the domain {names.render(domain)}, whose names are answered here"
+            )
+        servers = tuple(socket_address(f"--forward {suffix}:", part.strip(), DNS_PORT) for part in several.split(","))
+        _check_not_own(f"--forward {suffix}:", servers, own)
+        rules[name] = tuple(dict.fromkeys([*rules.get(name, ()), *servers]))
+    return rules
+
+
+def _check_not_own(flag: str, servers: Sequence[SocketAddress], own: Sequence[SocketAddress]) -> None:
+    for host, port in servers:
+        if (host, port) in own:
+            raise ConfigError(f"{flag} {host} port {port} is this daemon itself; give another server")
+
+
+def _networks(flag: str, texts: Sequence[str]) -> tuple[Network, ...]:
+    found: list[Network] = []
+    for text in texts:
+        if text == "any":
+            return _ANYWHERE
+        try:
+            found.append(ip_network(text))
+        except ValueError as exc:
+            cure = "write one such as 192.0.2.0/24 or any"
+            if "host bits" in str(exc):
+                cure = f"did you mean {ip_network(text, strict=False)}?"
+            raise ConfigError(f"{flag} {text!r} is no network; {cure}") from None
+    return tuple(found)
+
+
 def _default_dns_subnet(whole: IPv4Network) -> IPv4Network:
     """The documented subnet where it fits, else the same place in a range of another size: its last /24 but one."""
     documented = IPv4Network(DEFAULT_DNS_SUBNET)
@@ -138,6 +207,8 @@ def _default_dns_subnet(whole: IPv4Network) -> IPv4Network:
 def _check_within(flag: str, inner: IPv4Network, whole: IPv4Network) -> None:
     if not inner.subnet_of(whole):
         raise ConfigError(f"{flag} {inner} is outside the range {whole}; choose a part of it")
+    if inner.prefixlen > LONGEST_PREFIX:
+        raise ConfigError(f"{flag} {inner} is too small; give at least a /{LONGEST_PREFIX}")
     if flag == "--dns-subnet" and inner == whole:
         raise ConfigError(f"{flag} {inner} takes the whole range and leaves none for containers; choose a part of it")
 

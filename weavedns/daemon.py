@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import logging
 import os
+import resource
 import signal
 import socket
+import sys
 import time
 from collections.abc import Collection, Coroutine
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
@@ -18,6 +21,7 @@ from weavedns import __version__
 from weavedns.added import AddedStore
 from weavedns.config import Settings
 from weavedns.containers.engine import Engine
+from weavedns.containers.neighbours import Neighbours
 from weavedns.containers.service import ContainerService, Rules
 from weavedns.control import api, status_page
 from weavedns.control.operations import Operations, Parts, ns_name
@@ -25,6 +29,7 @@ from weavedns.dns.access import Access
 from weavedns.dns.answers import Answers, Zone
 from weavedns.dns.server import DnsServer
 from weavedns.dns.upstream import Upstreams, parse_resolv_conf
+from weavedns.errors import ConfigError
 from weavedns.records import names
 from weavedns.records.catalog import Catalog, Change
 from weavedns.records.record import Origin, Record, RecordType
@@ -38,6 +43,10 @@ log = logging.getLogger(__name__)
 
 RESOLV_CONF = Path("/etc/resolv.conf")
 RESOLV_CONF_EVERY_S = 2.0
+FILES = 8192
+THREAD_SWITCH_S = 0.0005
+_M_MMAP_THRESHOLD = -3
+_LARGE_BYTES = 128 * 1024
 # How long names that are being recovered may hold back the first answer.
 RECOVERY_S = 5.0
 _PEER = "peer"
@@ -59,9 +68,17 @@ class Daemon:
             ),
             self._catalog,
         )
-        self._access = Access([settings.weave_range])
-        self._upstreams = Upstreams(settings.upstream)
-        self._dns = DnsServer(self._answers, self._access, self._upstreams)
+        self._access = Access(askers=settings.allow_query)
+        self._forward_for(())
+        self._upstreams = Upstreams(settings.upstream, settings.forward)
+        self._neighbours = Neighbours(settings.weave_range, settings.dns_subnet)
+        self._dns = DnsServer(
+            self._answers,
+            self._access,
+            self._upstreams,
+            peer=settings.name,
+            private=self._neighbours if settings.network else None,
+        )
         self._store = AddedStore(
             settings.state_dir / "added.zone",
             owner=settings.name,
@@ -136,6 +153,7 @@ class Daemon:
 
     async def _start_network(self, parts: contextlib.AsyncExitStack) -> None:
         settings = self._settings
+        parts.callback(_claim_host().close)
         self._network = WeaveNetwork(
             weave_range=settings.weave_range, dns_subnet=settings.dns_subnet, dns_address=settings.dns_address
         )
@@ -156,6 +174,7 @@ class Daemon:
             attacher,
             self._catalog,
             Rules(settings.name, settings.domain, settings.attach, settings.ttl_s),
+            self._neighbours,
             publish=self._publish,
             names_by_hand=self._registry.names_of,
             removed=self._container_removed,
@@ -187,7 +206,7 @@ class Daemon:
             containers=self._containers,
             dns_address=self._network.dns_address if self._network else None,
             started_at=time.monotonic(),
-            upstreams=lambda: self._upstreams.servers,
+            upstreams=self._upstreams,
             stop=self._stop,
         )
 
@@ -211,7 +230,9 @@ class Daemon:
         self._in_background(self._registry.forget_container(container_id))
 
     def _forward_for(self, subnets: Collection[IPv4Network | IPv6Network]) -> None:
-        self._access.allow([self._settings.weave_range, *subnets])
+        settings = self._settings
+        local = [settings.weave_range, *subnets] if settings.allow_forward_local else []
+        self._access.allow([*settings.allow_forward, *local])
 
     async def _follow_zones(self) -> None:
         async for event in self._zones.events():
@@ -223,10 +244,7 @@ class Daemon:
             log.error("%s; what the file said before is still served", event.message)
             return
         for part in event.slices():
-            changes: list[Change] = []
-            for change in part:
-                changes += self._catalog.add(change.record) if change.added else self._catalog.remove(change.record)
-            self._publish(changes)
+            self._publish(self._catalog.apply(part))
             await asyncio.sleep(0)
 
     async def _follow_resolv_conf(self) -> None:
@@ -236,7 +254,8 @@ class Daemon:
             text = await asyncio.to_thread(_read_text, RESOLV_CONF)
             if text != seen:
                 seen = text
-                self._upstreams.replace(parse_resolv_conf(text, own))
+                if self._upstreams.replace(parse_resolv_conf(text, own)):
+                    self._dns.upstreams_changed()
             await asyncio.sleep(RESOLV_CONF_EVERY_S)
 
     async def _stop(self, clean: bool) -> None:
@@ -258,7 +277,52 @@ class Daemon:
 def main(settings: Settings, log_level: str) -> None:
     """Run the daemon until it ends; raises a WeaveError or WeaveNetError when it cannot start."""
     logging.basicConfig(level=log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("aiohttp.server").addFilter(api.is_worth_telling)
+    # A thread that reads a large zone file must not keep a query waiting for Python's usual 5 ms.
+    sys.setswitchinterval(THREAD_SWITCH_S)
+    _allow_files()
+    _give_memory_back()
     asyncio.run(Daemon(settings).run())
+
+
+def _claim_host() -> socket.socket:
+    """Be the one daemon that has the bridge of this network namespace; raises ConfigError when another is.
+
+    The claim is an abstract socket, which lives in the network namespace and ends with the process (unix(7)).
+    """
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        claim.bind("\0weavedns")
+        claim.listen()
+    except OSError:
+        who = "another process"
+        with claim, contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.connect("\0weavedns")
+            pid = int.from_bytes(probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 4), sys.byteorder)
+            who = f"another daemon (process {pid})"
+        raise ConfigError(
+            f"{who} has the weave network of this host; stop it first, or launch with --no-network"
+        ) from None
+    return claim
+
+
+def _allow_files() -> None:
+    """Let as many files be open as connections and forwarded queries may take, where the host allows it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _give_memory_back() -> None:
+    """Keep large tables out of the C library's heap, where what they leave behind when they grow stays ours.
+
+    With 100,000 records that is a tenth of all memory (mallopt(3): glibc raises its bound at each free; fixed, it
+    does not). Other C libraries do without.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt:
+        mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
 def _read_text(path: Path) -> str:

@@ -63,12 +63,12 @@ class Registry:
             raise RecordError(f"no data is given for {name}; give an address such as 10.2.1.7")
         fresh = [self._record(name, text, rtype, ttl_s) for text in data]
         async with self._changing:
-            kept = [known for known in self._catalog.of_holder(ADDED) if known not in fresh]
+            coming = set(fresh)
+            kept = [known for known in self._catalog.of_holder(ADDED) if known not in coming]
             if len(kept) + len(fresh) > MAX_RECORDS:
                 raise RecordError(f"{MAX_RECORDS} records are added already; remove some, or use a zone file")
             await self._store.save([*kept, *fresh], self._container_names)
-            for record in fresh:
-                self._publish(self._catalog.add(record))
+            self._publish([change for record in fresh for change in self._catalog.add(record)])
 
     async def add_container_name(self, name: str, container_id: str) -> None:
         """Give a container one more name; raises RecordError or StoreError."""
@@ -94,12 +94,12 @@ class Registry:
                 going = added
             if not going and not given:
                 raise UnknownRecordError(self._why_not(wire))
-            kept = [known for known in self._catalog.of_holder(ADDED) if known not in going]
+            leaving = set(going)
+            kept = [known for known in self._catalog.of_holder(ADDED) if known not in leaving]
             left = tuple(each for each in self._container_names if each not in given)
             await self._store.save(kept, left)
             self._container_names = left
-            for record in going:
-                self._publish(self._catalog.remove(record))
+            self._publish([change for record in going for change in self._catalog.remove(record)])
         for each in given:
             self._republish(each.container_id)
         return len(going) + len(given)
@@ -116,9 +116,9 @@ class Registry:
                 and wire in (None, known.name)
                 and address in (None, rdata.render(known.rtype, known.rdata))
             ]
-            await self._store.save([known for known in added if known not in going], self._container_names)
-            for record in going:
-                self._publish(self._catalog.remove(record))
+            leaving = set(going)
+            await self._store.save([known for known in added if known not in leaving], self._container_names)
+            self._publish([change for record in going for change in self._catalog.remove(record)])
 
     async def remove_container_names(self, container_id: str, name: str | None = None) -> None:
         """Take one, or every, name back that people gave a container; none is no error."""
@@ -164,6 +164,8 @@ class Registry:
                     return record
             except RecordError:
                 continue
+        if not added:
+            raise UnknownRecordError(self._why_not(names.parse_host(name, self._domain)))
         raise UnknownRecordError(f"{name} has no added record with {text!r}; 'weavedns ls' shows what there is")
 
     def _why_not(self, wire: bytes) -> str:

@@ -10,24 +10,25 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Interface
-from typing import Protocol, TypeVar, TypeVarTuple
+from typing import TypeVar
 from weakref import WeakValueDictionary
 
-from weavenet import netns, plan, veth
+from weavenet import givers, netns, plan, veth
 from weavenet.endpoint import Default, Endpoint, Explicit, InSubnet, Off
 from weavenet.errors import (
     AddressInUseError,
     ContainerGoneError,
-    NoAddressError,
     NotAttachedError,
     ResolverMovedError,
     WeaveNetError,
 )
-from weavenet.ipam.allocator import Allocator, Wanted
+from weavenet.givers import Givers
+from weavenet.ipam.allocator import Allocator
+from weavenet.ipam.claims import Claim
 from weavenet.netlink import Netlink
 from weavenet.netns import Namespace
 from weavenet.network import WeaveNetwork
@@ -36,14 +37,14 @@ from weavenet.target import Target
 
 # The kernel changes interfaces one at a time; more threads would only wait for its lock.
 WORKERS = 4
-# How long an attach waits for other peers to give addresses: a person, or Docker, waits with it.
-GIVEN_WITHIN_S = 10.0
 # Docker may be writing a container's resolv.conf just then.
 _RESOLVER_TRIES = 3
+# A loop that does not answer for so long has ended; its workers must not wait for ever.
+_DECISION_WITHIN_S = 30.0
 
 log = logging.getLogger(__name__)
 
-_Ts = TypeVarTuple("_Ts")
+_A = TypeVar("_A")
 _R = TypeVar("_R")
 
 
@@ -55,35 +56,11 @@ class Observed:
     addresses: tuple[IPv4Interface, ...]
 
 
-class Givers(Protocol):
-    """Where addresses come from when this peer owns no free one, as `weavenet.sharing.Sharing`."""
-
-    async def gain(self, wanted: Wanted) -> None:
-        """Try once to have addresses given; returns when asking the allocator again may be of use."""
-        ...
-
-    def waits_for(self, wanted: Wanted) -> str:
-        """Why there are none yet, naming whom it takes, in one sentence."""
-        ...
-
-    def claimed(self) -> None:
-        """Be told that claims may have changed."""
-        ...
-
-
-class _NothingOwnedError(Exception):
-    """This peer has to be given addresses first."""
-
-    def __init__(self, wanted: Wanted) -> None:
-        super().__init__(wanted)
-        self.wanted = wanted
-
-
 class Attacher:
     """Attaches containers of one host to its weave network.
 
     `nameservers` is asked at each attach, this peer's own first; `domain` goes into search lists; `perform` carries
-    out one step of a plan; `givers` are asked for addresses when this peer has none left.
+    out one step of a plan; `addresses_from` are asked when this peer owns no free address.
     """
 
     def __init__(
@@ -95,46 +72,29 @@ class Attacher:
         nameservers: Callable[[], Sequence[str]],
         clock: Callable[[], float] = time.monotonic,
         perform: Callable[[plan.Step, veth.Site], None] = veth.perform,
-        givers: Givers | None = None,
+        addresses_from: Givers | None = None,
     ) -> None:
         self._network = network
         self._allocator = allocator
         self._resolver = Resolver(domain.rstrip("."), nameservers, self._warn)
         self._clock = clock
         self._perform = perform
-        self._givers = givers
+        self._givers = addresses_from
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="weavenet")
         self._free_workers = asyncio.Semaphore(WORKERS)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._warned: set[str] = set()
+        self._warned: set[tuple[str, str]] = set()
         # The attached containers, to be brought up to date when something changes for all.
         self._attached: dict[str, Target] = {}
 
     async def attach(self, target: Target, endpoints: Sequence[Endpoint]) -> list[IPv4Interface]:
         """Give a container what each endpoint asks for and return those addresses, in that order.
 
-        What it has already it keeps. Waits up to `GIVEN_WITHIN_S` for other peers to give addresses. Raises
-        EndpointError, AddressInUseError, NoAddressError, ContainerGoneError or NetworkError, and then everything is
-        as it was.
+        What it has already it keeps. Waits a while for other peers to give addresses. Raises EndpointError,
+        AddressInUseError, NoAddressError, ContainerGoneError or NetworkError, and then everything is as it was.
         """
-        wanted: Wanted | None = None
-        try:
-            async with asyncio.timeout(GIVEN_WITHIN_S) as waiting:
-                while True:
-                    # Others have their turn and the workers meanwhile.
-                    if wanted is not None and self._givers is not None:
-                        await self._givers.gain(wanted)
-                    deadline = waiting.when()
-                    waiting.reschedule(None)
-                    try:
-                        return await self._attach_in_turn(target, endpoints)
-                    except _NothingOwnedError as exc:
-                        wanted = exc.wanted
-                    waiting.reschedule(deadline)
-        except TimeoutError as exc:
-            if wanted is None or self._givers is None:
-                raise
-            raise NoAddressError(self._givers.waits_for(wanted)) from exc
+        # Others have their turn, and the workers, while this waits.
+        return await givers.until_given(self._givers, lambda: self._attach_unless_moved(target, endpoints))
 
     async def detach(self, target: Target, endpoints: Sequence[Endpoint] = ()) -> list[IPv4Interface]:
         """Take what the endpoints name, or everything, from a container and return those addresses.
@@ -142,27 +102,40 @@ class Attacher:
         Without an address left the interface goes and resolv.conf is put back. Goes on past an error and raises the
         first at the end. Raises NotAttachedError when the container has nothing that is named.
         """
-        async with self._turn(target) as namespace:
-            before = await self._look(target, namespace)
-            leaving = self._named(target, before.addresses, endpoints)
-            leave = tuple(each for each in before.addresses if each not in leaving)
-            steps = plan.detach(before, leave, self._desired(target, before, ()))
-            errors = await self._run(self._tear_down, target, namespace, steps)
-            after = await self._look(target, namespace)
+        loop = asyncio.get_running_loop()
+        leaving: list[IPv4Interface] = []
+        errors: list[WeaveNetError] = []
+
+        def decide(observed: plan.Observed) -> Sequence[plan.Step]:
+            self._learn(target, observed)
+            leaving.extend(self._named(target, observed.addresses, endpoints))
+            leave = tuple(each for each in observed.addresses if each not in leaving)
+            return plan.detach(observed, leave, self._desired(target, observed, ()))
+
+        def settle(observed: plan.Observed) -> None:
+            self._learn(target, observed)
             for each in leaving:
-                if each not in after.addresses:
+                if each not in observed.addresses:
                     self._allocator.release(target.container_id, each.ip)
             self._claimed()
-            if not after.addresses:
-                self._attached.pop(target.container_id, None)
+
+        def tear_down(site: veth.Site, steps: Sequence[plan.Step]) -> None:
+            errors.extend(self._tear_down(target, site, steps))
+            _ask(loop, settle, veth.observe(site, target.container_id, target.name))
+
+        await self._visit(target, decide, tear_down)
         if errors:
             raise errors[0]
-        return list(leaving)
+        return leaving
 
     async def observe(self, target: Target) -> Observed:
         """How a container is attached now, from the kernel; raises ContainerGoneError, NetworkError."""
-        async with self._turn(target) as namespace:
-            observed = await self._look(target, namespace)
+
+        def decide(observed: plan.Observed) -> Sequence[plan.Step]:
+            self._learn(target, observed)
+            return ()
+
+        observed = await self._visit(target, decide, lambda site, steps: self._apply(target, site, steps))
         return Observed(observed.mac, observed.addresses)
 
     async def adopt(self, target: Target) -> Observed:
@@ -170,14 +143,19 @@ class Attacher:
 
         Raises ContainerGoneError, NetworkError.
         """
-        async with self._turn(target) as namespace:
-            observed = await self._look(target, namespace)
-            if observed.addresses:
-                desired = self._desired(target, observed, observed.addresses)
-                with contextlib.suppress(ResolverMovedError):
-                    await self._run(self._apply, target, namespace, plan.attach(observed, desired))
-                self._attached[target.container_id] = target
-            self._claimed()
+
+        def decide(observed: plan.Observed) -> Sequence[plan.Step]:
+            self._learn(target, observed)
+            if not observed.addresses:
+                return ()
+            return plan.attach(observed, self._desired(target, observed, observed.addresses))
+
+        def apply(site: veth.Site, steps: Sequence[plan.Step]) -> None:
+            # Whoever moved it is heard of in an event, or at the next look.
+            with contextlib.suppress(ResolverMovedError):
+                self._apply(target, site, steps)
+
+        observed = await self._visit(target, decide, apply)
         return Observed(observed.mac, observed.addresses)
 
     def died(self, container_id: str, now: float) -> None:
@@ -189,24 +167,63 @@ class Attacher:
     def removed(self, container_id: str) -> None:
         """Free the addresses of a container that is no more."""
         self._allocator.removed(container_id)
-        self._warned.discard(container_id)
         self._attached.pop(container_id, None)
         self._claimed()
+        self._warned = {warned for warned in self._warned if warned[0] != container_id}
 
     async def refresh_resolvers(self) -> int:
         """Bring the resolv.conf of each attached container up to date with the name servers; how many it wrote.
 
         Files that are not ours any more are left alone; what cannot be written is logged, and put right by `adopt`.
         """
-        return sum(await asyncio.gather(*(self._refresh_resolver(each) for each in tuple(self._attached.values()))))
+        return sum(await asyncio.gather(*map(self._refresh_resolver, tuple(self._attached.values()))))
 
     async def refresh_interfaces(self) -> None:
         """Put each attached container's interface right, as after the network's MTU has changed; logs what fails."""
-        await asyncio.gather(*(self._refresh_interface(each) for each in tuple(self._attached.values())))
+        await asyncio.gather(*map(self._refresh_interface, tuple(self._attached.values())))
 
     async def close(self) -> None:
         """Wait for the worker threads to end; no container is touched."""
         await asyncio.to_thread(self._workers.shutdown)
+
+    async def _attach_unless_moved(self, target: Target, endpoints: Sequence[Endpoint]) -> list[IPv4Interface]:
+        for _ in range(_RESOLVER_TRIES - 1):
+            with contextlib.suppress(ResolverMovedError):
+                return await self._attach(target, endpoints)
+        return await self._attach(target, endpoints)
+
+    async def _attach(self, target: Target, endpoints: Sequence[Endpoint]) -> list[IPv4Interface]:
+        holder = target.container_id
+        asked: list[IPv4Interface] = []
+        before: list[Claim] | None = None
+
+        def decide(observed: plan.Observed) -> Sequence[plan.Step]:
+            nonlocal before
+            self._learn(target, observed)
+            before = self._allocator.claims_of(holder)
+            request = self._allocator.request
+            asked.extend(givers.owned(request(holder, target.name, each, self._clock())) for each in endpoints)
+            self._claimed()
+            addresses = tuple(dict.fromkeys((*observed.addresses, *asked)))
+            return plan.attach(observed, self._desired(target, observed, addresses))
+
+        def apply(site: veth.Site, steps: Sequence[plan.Step]) -> None:
+            nonlocal before
+            self._apply(target, site, steps)
+            before = None  # from here on there is nothing to take back, whoever is cancelled
+
+        try:
+            await self._visit(target, decide, apply)
+        finally:
+            if before is not None:
+                self._allocator.reinstate(holder, before)
+                self._claimed()
+        self._attached[holder] = target
+        return asked
+
+    def _claimed(self) -> None:
+        if self._givers is not None:
+            self._givers.claimed()
 
     async def _refresh_resolver(self, target: Target) -> bool:
         async with self._lock(target), self._free_workers:
@@ -225,52 +242,6 @@ class Attacher:
             self._attached.pop(target.container_id, None)
         except WeaveNetError as exc:
             log.warning("container %s: %s", target.name, exc)
-
-    async def _attach_in_turn(self, target: Target, endpoints: Sequence[Endpoint]) -> list[IPv4Interface]:
-        async with self._turn(target) as namespace:
-            for tries_left in reversed(range(_RESOLVER_TRIES)):
-                try:
-                    return await self._attach(target, namespace, endpoints)
-                except ResolverMovedError:
-                    if not tries_left:
-                        raise
-        raise AssertionError
-
-    async def _attach(
-        self, target: Target, namespace: Namespace, endpoints: Sequence[Endpoint]
-    ) -> list[IPv4Interface]:
-        observed = await self._look(target, namespace)
-        before = self._allocator.claims_of(target.container_id)
-        applied = False
-
-        def apply(steps: Sequence[plan.Step]) -> None:
-            nonlocal applied
-            self._apply(target, namespace, steps)
-            applied = True
-
-        try:
-            asked = [self._obtain(target, endpoint) for endpoint in endpoints]
-            self._claimed()
-            addresses = tuple(dict.fromkeys((*observed.addresses, *asked)))
-            await self._run(apply, plan.attach(observed, self._desired(target, observed, addresses)))
-        finally:
-            if not applied:
-                self._allocator.reinstate(target.container_id, before)
-                self._claimed()
-        self._attached[target.container_id] = target
-        return asked
-
-    def _obtain(self, target: Target, endpoint: Endpoint) -> IPv4Interface:
-        if self._givers is None:
-            return self._allocator.obtain(target.container_id, target.name, endpoint, self._clock())
-        found = self._allocator.request(target.container_id, target.name, endpoint, self._clock())
-        if isinstance(found, Wanted):
-            raise _NothingOwnedError(found)
-        return found
-
-    def _claimed(self) -> None:
-        if self._givers is not None:
-            self._givers.claimed()
 
     def _desired(self, target: Target, observed: plan.Observed, addresses: tuple[IPv4Interface, ...]) -> plan.Desired:
         """The attachment with these addresses; none means detached."""
@@ -309,74 +280,80 @@ class Attacher:
             case Off():
                 return False
 
-    @contextlib.asynccontextmanager
-    async def _turn(self, target: Target) -> AsyncIterator[Namespace]:
-        """Have a container for oneself, and a worker for it; gives its namespace."""
+    async def _visit(
+        self,
+        target: Target,
+        decide: Callable[[plan.Observed], Sequence[plan.Step]],
+        carry_out: Callable[[veth.Site, Sequence[plan.Step]], None],
+    ) -> plan.Observed:
+        """Look at a container, decide on the loop's thread, and carry that out, alone with that container."""
+        loop = asyncio.get_running_loop()
+
+        def visit(namespace: Namespace) -> plan.Observed:
+            host = self._network.namespace
+            with Netlink(host) as outside, Netlink(namespace) as inside:
+                site = veth.Site(outside, inside, host, namespace, self._network.bridge)
+                observed = veth.observe(site, target.container_id, target.name)
+                observed = replace(observed, resolver=self._resolver.read(target))
+                carry_out(site, _ask(loop, decide, observed))
+            return observed
+
         async with self._lock(target), self._free_workers:
             # Some reads of /proc: too little to wait for a worker.
-            namespace = netns.of_container(target.pid, target.container_id, target.name, self._network.namespace)
-            with namespace:
-                yield namespace
+            with netns.of_container(
+                target.pid, target.container_id, target.name, self._network.namespace
+            ) as namespace:
+                return await self._run(visit, namespace)
 
     def _lock(self, target: Target) -> asyncio.Lock:
         return self._turns.setdefault(target.container_id, asyncio.Lock())
 
-    async def _look(self, target: Target, namespace: Namespace) -> plan.Observed:
-        """What the kernel and resolv.conf show; the allocator then knows the same of this container."""
-        observed = await self._run(self._observe, target, namespace)
-        holder = target.container_id
-        self._allocator.died(holder, self._clock())
+    async def _run(self, work: Callable[[_A], _R], argument: _A) -> _R:
+        """Do blocking work in a worker; a cancellation waits until it has ended, so that nothing stays half-done."""
+        working = asyncio.get_running_loop().run_in_executor(self._workers, work, argument)
+        try:
+            return await asyncio.shield(working)
+        except asyncio.CancelledError:
+            await asyncio.wait({working})
+            raise
+
+    def _learn(self, target: Target, observed: plan.Observed) -> None:
+        """Let the allocator know of this container what the kernel shows, no more and no less."""
+        if observed.addresses:
+            self._attached[target.container_id] = target
+        else:
+            self._attached.pop(target.container_id, None)
+        self._allocator.died(target.container_id, self._clock())
         for interface in observed.addresses:
             if interface.ip in self._network.weave_range:
                 try:
-                    self._allocator.adopt(holder, target.name, interface, self._clock())
+                    self._allocator.adopt(target.container_id, target.name, interface, self._clock())
                 except AddressInUseError as exc:
                     self._warn(target, f"it uses an address twice: {exc}; detach it from one of them")
-        return observed
+        self._claimed()
 
-    def _observe(self, target: Target, namespace: Namespace) -> plan.Observed:
-        with self._site(namespace) as site:
-            observed = veth.observe(site, target.container_id, target.name)
-        return replace(observed, resolver=self._resolver.read(target))
-
-    def _apply(self, target: Target, namespace: Namespace, steps: Sequence[plan.Step]) -> None:
-        with self._site(namespace) as site:
-            done: list[plan.Step] = []
-            try:
-                for step in steps:
-                    self._perform(step, site)
-                    done.append(step)
-                self._refuse_gone(target, namespace)
-            except BaseException:
-                self._roll_back(target, done, site)
-                self._refuse_gone(target, namespace)
-                raise
-
-    def _roll_back(self, target: Target, done: Sequence[plan.Step], site: veth.Site) -> None:
-        for step in reversed(done):
-            undo = plan.undo(step)
-            try:
-                if undo is not None:
-                    self._perform(undo, site)
-            except WeaveNetError as exc:
-                log.warning("container %s: could not undo %s: %s", target.name, type(step).__name__, exc)
-
-    def _tear_down(self, target: Target, namespace: Namespace, steps: Sequence[plan.Step]) -> list[WeaveNetError]:
-        errors: list[WeaveNetError] = []
-        with self._site(namespace) as site:
+    def _apply(self, target: Target, site: veth.Site, steps: Sequence[plan.Step]) -> None:
+        done: list[plan.Step] = []
+        try:
             for step in steps:
-                try:
-                    self._perform(step, site)
-                except WeaveNetError as exc:
-                    log.warning("container %s: could not undo %s: %s", target.name, type(step).__name__, exc)
-                    errors.append(exc)
-        return errors
+                self._perform(step, site)
+                done.append(step)
+            self._refuse_gone(target, site.namespace)
+        except BaseException:
+            undoing = [undo for step in reversed(done) if (undo := plan.undo(step)) is not None]
+            self._tear_down(target, site, undoing)
+            self._refuse_gone(target, site.namespace)
+            raise
 
-    @contextlib.contextmanager
-    def _site(self, namespace: Namespace) -> Iterator[veth.Site]:
-        host = self._network.namespace
-        with Netlink(host) as outside, Netlink(namespace) as inside:
-            yield veth.Site(outside, inside, host, namespace, self._network.bridge)
+    def _tear_down(self, target: Target, site: veth.Site, steps: Sequence[plan.Step]) -> list[WeaveNetError]:
+        errors: list[WeaveNetError] = []
+        for step in steps:
+            try:
+                self._perform(step, site)
+            except WeaveNetError as exc:
+                log.warning("container %s: %s", target.name, exc)
+                errors.append(exc)
+        return errors
 
     @staticmethod
     def _refuse_gone(target: Target, namespace: Namespace) -> None:
@@ -385,15 +362,20 @@ class Attacher:
 
     def _warn(self, target: Target, warning: str) -> None:
         # Once for each container: what is looked at every minute would be said every minute.
-        if target.container_id not in self._warned:
-            self._warned.add(target.container_id)
+        if (target.container_id, warning) not in self._warned:
+            self._warned.add((target.container_id, warning))
             log.warning("container %s: %s", target.name, warning)
 
-    async def _run(self, work: Callable[[*_Ts], _R], *args: *_Ts) -> _R:
-        """Do blocking work in a worker; a cancellation waits until it has ended, so that nothing stays half-done."""
-        working = asyncio.get_running_loop().run_in_executor(self._workers, work, *args)
+
+def _ask(loop: asyncio.AbstractEventLoop, decide: Callable[[plan.Observed], _R], observed: plan.Observed) -> _R:
+    """Have something decided on the loop's thread, for a worker that waits meanwhile."""
+    decided: Future[_R] = Future()
+
+    def run() -> None:
         try:
-            return await asyncio.shield(working)
-        except asyncio.CancelledError:
-            await asyncio.wait({working})
-            raise
+            decided.set_result(decide(observed))
+        except BaseException as exc:  # noqa: BLE001 - it is raised in the worker
+            decided.set_exception(exc)
+
+    loop.call_soon_threadsafe(run)
+    return decided.result(_DECISION_WITHIN_S)

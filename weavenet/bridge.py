@@ -86,13 +86,19 @@ def make(netlink: Netlink, name: str, mtu: int, mac: str) -> bool:
     return False
 
 
-def put_right(
-    netlink: Netlink, namespace: Namespace, name: str, dns: IPv4Interface, dns_subnet: IPv4Network, mtu: int
-) -> list[str]:
-    """Make the bridge's settings, address and ports right; what had to be done, in words. Raises NetworkError.
+def remove_earlier(netlink: Netlink, name: str, dns: IPv4Interface, dns_subnet: IPv4Network) -> None:
+    """Take away what earlier launches left on the bridge: other addresses for DNS, and those outside the range.
 
-    Other addresses outside the range, or reserved for DNS, are of an earlier launch, and go.
+    What was exposed on it stays. Raises NetworkError.
     """
+    link = netlink.link(name)
+    for address in netlink.addresses(link.index) if link else []:
+        if address != dns and (address.ip in dns_subnet or address.ip not in dns.network):
+            netlink.remove_address(name, address)
+
+
+def put_right(netlink: Netlink, namespace: Namespace, name: str, dns: IPv4Interface, mtu: int) -> list[str]:
+    """Make the bridge's settings, address and ports right; what had to be done, in words. Raises NetworkError."""
     link = netlink.link(name)
     if link is None:
         raise NetworkError(f"bridge {name} is gone: launch again")
@@ -104,12 +110,7 @@ def put_right(
     if not link.up:
         netlink.set_link(name, state="up")
         done.append(f"bridge {name} up")
-    carried = netlink.addresses(link.index)
-    for stale in carried:
-        if stale != dns and (stale.ip in dns_subnet or stale.ip not in dns.network):
-            netlink.remove_address(name, stale)
-            done.append(f"address {stale} removed from bridge {name}")
-    if dns not in carried:
+    if dns not in netlink.addresses(link.index):
         netlink.add_address(name, dns)
         done.append(f"address {dns} of bridge {name}")
     for port in netlink.links():

@@ -62,7 +62,10 @@ class Client:
         finally:
             connection.close()
         is_json = response.headers.get_content_type() == "application/json"
-        value = json.loads(raw) if is_json and raw else raw.decode(errors="replace") or None
+        try:
+            value = json.loads(raw) if is_json and raw else raw.decode(errors="replace") or None
+        except ValueError as exc:
+            raise ControlError(f"what listens on {self._socket} is no weavedns: it sends broken JSON") from exc
         if response.status >= _ERROR_STATUS:
             told = value.get("Error") if isinstance(value, dict) else value
             raise ControlError(str(told or f"the daemon answered {response.status}"))

@@ -191,12 +191,12 @@ class Netlink:
         request = {renamed.get(key, key): value for key, value in changes.items()}
         told = ", ".join(f"{key} {value}" for key, value in changes.items())
         with _explained(f"set {told} of interface {name}"):
-            self._socket.link("set", index=self._index(name), **request)
+            self._socket.link("set", ifname=name, **request)
 
     def remove_link(self, name: str) -> None:
         """Remove an interface, and with it the other end of a pair; that it is gone already is no error."""
         with _explained(f"remove interface {name}", unless=_GONE):
-            self._socket.link("del", index=self._index(name))
+            self._socket.link("del", ifname=name)
         self._indexes.pop(name, None)
 
     def addresses(self, index: int) -> list[IPv4Interface]:

@@ -17,7 +17,8 @@ from typing import Self
 from weavenet.errors import ContainerGoneError, NetworkError
 
 _CLONE_NEWNET = 0x40000000
-_OWN = Path("/proc/thread-self/ns/net")
+_PROC = Path("/proc")
+_OWN = _PROC / "thread-self/ns/net"
 _CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -105,7 +106,7 @@ def of_container(pid: int, container_id: str, name: str, host: Namespace) -> Nam
 def _is_of_another_container(pid: int, container_id: str) -> bool:
     # Not every engine names its control groups after containers; only a name that is another's tells something.
     try:
-        groups = Path(f"/proc/{pid}/cgroup").read_text(encoding="ascii", errors="replace")
+        groups = (_PROC / str(pid) / "cgroup").read_text(encoding="ascii", errors="replace")
     except OSError:
         return True
     named = set(_CONTAINER_ID.findall(groups))
@@ -113,7 +114,7 @@ def _is_of_another_container(pid: int, container_id: str) -> bool:
 
 
 def _namespace_path(pid: int) -> Path:
-    return Path(f"/proc/{pid}/ns/net")
+    return _PROC / str(pid) / "ns/net"
 
 
 def _setns(fd: int) -> None:

@@ -69,12 +69,14 @@ class WeaveNetwork:
         self._carried()
         return self._mtu
 
-    async def up(self) -> bool:
+    async def up(self, dns_address: IPv4Address | None = None) -> bool:
         """Make everything that is not there already; whether the bridge was made by this call.
 
-        Raises RangeConflictError or NetworkError; a bridge that this call made is then gone again.
+        `dns_address`, when given, is this peer's from now on. Raises RangeConflictError or NetworkError; a bridge
+        that this call made is then gone again.
         """
         async with self._changing:
+            self._asked_address = dns_address or self._asked_address
             return await asyncio.to_thread(self._up)
 
     async def carried(self) -> list[IPv4Address]:
@@ -137,6 +139,8 @@ class WeaveNetwork:
             made = bridges.make(netlink, self.bridge, self._mtu, self._mac)
         try:
             self._put_right()
+            with Netlink(self.namespace) as netlink:
+                bridges.remove_earlier(netlink, self.bridge, self._dns, self.dns_subnet)
         except WeaveNetError:
             if made:
                 self._down()
@@ -155,7 +159,7 @@ class WeaveNetwork:
             else:
                 self._mac = link.mac
             self._mtu = self._fitting_mtu(netlink)
-            done = bridges.put_right(netlink, self.namespace, self.bridge, dns, self.dns_subnet, self._mtu)
+            done = bridges.put_right(netlink, self.namespace, self.bridge, dns, self._mtu)
             if self._overlay is not None:
                 peers = self._overlay_peers(netlink, self._overlay)
                 done += overlays.put_right(netlink, self.namespace, self._overlay, peers, self._mtu)

@@ -20,8 +20,6 @@ PATIENCE = {"timeout": "timeout:1", "attempts": "attempts:2"}
 _HEADER = b"# weavedns: written for this container; what it replaced is kept below and comes back on detach. sha256="
 _KEPT = b"# weavedns| "
 _OURS = re.compile(rb"^# weavedns[:|]", re.MULTILINE)
-# The resolver that Docker puts into containers on user-defined networks.
-_DOCKERS_OWN = "127.0.0.11"
 
 
 class State(Enum):
@@ -88,15 +86,12 @@ def _embedded(text: bytes) -> bytes:
 
 
 def _render(original: str, wanted: Wanted) -> Iterable[str]:
-    servers: list[str] = []
     search: list[str] = []
     options: list[str] = []
     sortlists: list[str] = []
     for line in original.splitlines():
         keyword, *values = line.split() or [""]
         match keyword:
-            case "nameserver":
-                servers += values[:1]
             case "search" | "domain":
                 search = values  # the last such line counts, as in glibc
             case "options":
@@ -110,7 +105,7 @@ def _render(original: str, wanted: Wanted) -> Iterable[str]:
     if search:
         yield "search " + " ".join(search)
     yield from sortlists
-    yield "options " + " ".join(_options(options, servers))
+    yield "options " + " ".join(_options(options))
 
 
 def _distinct(domains: Sequence[str]) -> list[str]:
@@ -120,9 +115,8 @@ def _distinct(domains: Sequence[str]) -> list[str]:
     return list(first.values())
 
 
-def _options(options: Sequence[str], servers: Sequence[str]) -> list[str]:
-    if _DOCKERS_OWN in servers:
-        # Docker's own default there, right for its resolver alone: with it no short name would use the search list.
-        options = [option for option in options if option != "ndots:0"]
+def _options(options: Sequence[str]) -> list[str]:
+    # Docker writes ndots:0 for its own resolver, and it stays: a short name is asked as it is before the search list
+    # is tried, so that a neighbour on a Docker network comes before what the weave domain has by that name.
     given = {option.partition(":")[0] for option in options}
     return [*options, *(setting for name, setting in PATIENCE.items() if name not in given)]

@@ -154,13 +154,14 @@ class Sharing:
 
     def claimed(self) -> None:
         """Claims may have changed: tell the others what is new."""
-        entries = self.allocator.entries(self._clock())
-        for key in self._told_claims.keys() - entries.keys():
-            self._peers.publish(key, None)
-        for key, value in entries.items():
-            if self._told_claims.get(key) != value:
-                self._peers.publish(key, value)
-        self._told_claims = entries
+        for key, value in self.allocator.news(self._clock()).items():
+            if self._told_claims.get(key) == value:
+                continue
+            if value is None:
+                del self._told_claims[key]
+            else:
+                self._told_claims[key] = value
+            self._peers.publish(key, value)
 
     async def gain(self, wanted: Wanted) -> None:
         """Try once to have addresses of a subnet given; returns when asking the allocator again may be of use."""

@@ -1,5 +1,7 @@
 """Which containers are attached and which names they get: the table of the README, on a real engine."""
 
+from functools import partial
+
 import pytest
 
 from tests.docker.test_lifecycle import attached
@@ -105,13 +107,14 @@ def test_compose_containers_have_service_and_project_names(host: Host) -> None:
             "-l", "com.docker.compose.service=web", "-l", "com.docker.compose.project=shop",
             "-l", f"com.docker.compose.container-number={number}",
         )  # fmt: skip
-        wait_until(lambda number=number: host.dig(f"web-{number}.shop.weave.local"), what=f"instance {number}")
+        wait_until(partial(host.dig, f"web-{number}.shop.weave.local"), what=f"instance {number}")
     wait_for(host, "web.shop.weave.local", "10.2.0.1", "10.2.0.2")
 
 
 def test_a_dns_search_list_of_the_user_is_left_alone(host: Host) -> None:
     host.start_daemon()
-    run(host, "--name", "app", "--hostname", "app.weave.local", "--dns-search", "example.test", "--dns-opt", "timeout:3")
+    options = ["--dns-search", "example.test", "--dns-opt", "timeout:3"]
+    run(host, "--name", "app", "--hostname", "app.weave.local", *options)
     wait_for(host, "app.weave.local", "10.2.0.1")
     text = host.docker("exec", "app", "cat", "/etc/resolv.conf")
     assert "search example.test\n" in text

@@ -4,6 +4,7 @@ import json
 import signal
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -139,7 +140,7 @@ def test_what_happened_while_the_daemon_was_down_is_found(host: Host) -> None:
     host.start_daemon()
     for name in ("stays", "goes"):
         run(host, "--name", name, "--hostname", f"{name}.weave.local")
-        wait_until(lambda name=name: host.dig(f"{name}.weave.local"), what=name)
+        wait_until(partial(host.dig, f"{name}.weave.local"), what=name)
     address = host.dig("stays.weave.local")
     host.kill_daemon()
     host.docker("rm", "-f", "goes")

@@ -1,5 +1,7 @@
 """README's quick start, word for word where a registry is not needed, on a real engine."""
 
+from functools import partial
+
 import pytest
 
 from tests.lab import Host, LabError, wait_until
@@ -25,7 +27,7 @@ def test_the_quick_start_does_what_the_readme_says(host: Host) -> None:
     wait_for(host, "redis.weave.local", "10.2.0.1")
     for app, image in (("busybox-app", "busybox"), ("glibc-app", "glibc"), ("musl-app", "musl")):
         run(host, "--name", app, "--hostname", f"{app}.weave.local", image=image)
-        wait_until(lambda name=f"{app}.weave.local": host.dig(name), what="the app's own name")
+        wait_until(partial(host.dig, f"{app}.weave.local"), what="the app's own name")
     assert "10.2.0.1" in host.docker("exec", "busybox-app", "ping", "-c1", "redis")
     assert host.docker("exec", "glibc-app", "getent", "ahostsv4", "redis").split()[0] == "10.2.0.1"
     assert host.docker("exec", "musl-app", "lookup", "redis").split() == ["10.2.0.1"]

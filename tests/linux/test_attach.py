@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Interface
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.linux.boxes import ORIGINAL, Box, Host, addresses_of, open_descriptors
-from weavenet import plan, textfile, veth
+from weavenet import plan, veth
 from weavenet.bridge import Port
 from weavenet.endpoint import parse
 from weavenet.errors import (
@@ -275,6 +274,15 @@ async def test_a_restarted_container_has_its_address_and_mac_again(host: Host, b
     second.id = first.id
     assert await host.attach(second) == ["10.2.0.2/16"]
     assert (await host.attacher.observe(second.target)).mac == plan.mac_of(first.id)
+
+
+async def test_a_removed_containers_address_goes_to_the_next_at_once(host: Host, boxes: Boxes) -> None:
+    first = boxes("redis")
+    await host.attach(first)
+    first.end()
+    host.attacher.died(first.id, 0.0)
+    host.attacher.removed(first.id)
+    assert await host.attach(boxes("app")) == ["10.2.0.1/16"]
 
 
 async def test_a_container_restarts_while_its_former_namespace_lingers(host: Host, boxes: Boxes) -> None:
@@ -653,27 +661,6 @@ async def test_the_loop_goes_on_while_containers_are_attached(host: Host, boxes:
         await watching
     # Turns of the interpreter's lock are 5 ms each: what counts is that no turn waits for the kernel.
     assert sorted(gaps)[len(gaps) * 99 // 100] < 0.05
-
-
-def test_a_write_that_fails_leaves_the_original(boxes: Boxes) -> None:
-    box = boxes("redis")
-    with pytest.raises(ResolverMovedError):
-        textfile.overwrite(box.resolv_conf, b"new", b"something else")
-    assert box.resolv_conf.read_bytes() == ORIGINAL
-
-
-def test_a_short_write_is_taken_back(boxes: Boxes, monkeypatch: pytest.MonkeyPatch) -> None:
-    box = boxes("redis")
-    real = os.pwrite
-    full = [True]
-
-    def pwrite(fd: int, text: bytes, offset: int) -> int:
-        return real(fd, text[:20] if full.pop() else text, offset) if full else real(fd, text, offset)
-
-    monkeypatch.setattr(os, "pwrite", pwrite)
-    with pytest.raises(NetworkError, match="only 20 of"):
-        textfile.overwrite(box.resolv_conf, b"x" * 200, ORIGINAL)
-    assert box.resolv_conf.read_bytes() == ORIGINAL
 
 
 def dockers_bridge(host: Host, *boxes: Box) -> None:

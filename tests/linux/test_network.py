@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import os
 import shutil
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,6 +67,12 @@ async def test_another_range_replaces_the_address_of_the_former(host: Host) -> N
     other = {"weave_range": IPv4Network("10.77.0.0/20"), "dns_subnet": IPv4Network("10.77.15.0/24")}
     await host.make_network(**other).up()
     assert bridge_addresses(host) == [IPv4Interface("10.77.15.1/20")]
+
+
+async def test_an_address_that_somebody_gave_the_bridge_meanwhile_is_not_taken_away(host: Host) -> None:
+    host.run("ip", "address", "add", "192.0.2.1/24", "dev", "weave")
+    assert await host.network.put_right() == []
+    assert IPv4Interface("192.0.2.1/24") in bridge_addresses(host)
 
 
 async def test_addresses_that_were_exposed_on_the_bridge_stay(host: Host) -> None:
@@ -203,6 +211,32 @@ async def test_what_others_take_away_is_put_back_while_the_daemon_runs(
         keeping.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await keeping
+
+
+LEGACY = Path("/usr/sbin/xtables-legacy-multi")
+
+
+@pytest.mark.needs("iptables-legacy", met=LEGACY.exists())
+async def test_the_rules_are_kept_with_the_legacy_iptables_too(
+    bare_host: Host, boxes: Boxes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for tool in ("iptables", "iptables-restore"):
+        (tmp_path / tool).symlink_to(LEGACY)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    await bare_host.start()
+    bare_host.run("iptables", "-w", "-P", "FORWARD", "DROP")
+    assert await bare_host.network.put_right() == []
+    redis, app = boxes("redis"), boxes("app")
+    await bare_host.attach(redis)
+    await bare_host.attach(app)
+    assert app.reaches("10.2.0.1")
+    bare_host.run("iptables", "-w", "-F")
+    assert not app.reaches("10.2.0.1", 0.3)
+    assert await bare_host.network.put_right() == ["packet filter rules"]
+    assert app.reaches("10.2.0.1")
+    await bare_host.network.down()
+    assert "WEAVEDNS" not in bare_host.filter_rules()
+    await bare_host.stop()
 
 
 async def test_keeping_goes_on_after_it_could_not(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from weavedns import __version__
-from weavedns.cli import daemon, records
+from weavedns.cli import daemon, forwarding, records
 from weavedns.errors import WeaveError
 from weavenet.cli.group import Group
 
@@ -37,6 +37,8 @@ for command in (
     records.lookup,
     records.ls,
     daemon.status,
+    forwarding.flush,
+    forwarding.log_queries,
     records.export,
 ):
     main.add_command(command)

@@ -23,6 +23,8 @@ _LEVELS = ["debug", "info", "warning", "error"]
 @click.command(
     epilog="\b\nExamples:\n  weavedns launch\n  weavedns launch --range 10.32.0.0/16 --zones /etc/weavedns/zones"
     "\n  weavedns launch --no-network --listen 127.0.0.1:5353"
+    "\n  weavedns launch --forward corp.example=10.1.1.1,10.1.1.2:5353 --allow-forward local"
+    " --allow-forward 192.0.2.0/24"
 )
 @setting("--name", default=socket.gethostname, show_default="the host's name", help="This peer's name.")
 @setting("--domain", default=config.DEFAULT_DOMAIN, help="The domain whose names are answered here.")
@@ -64,6 +66,30 @@ _LEVELS = ["debug", "info", "warning", "error"]
     metavar="ADDRESS[:PORT]",
     show_default="those of the host's resolv.conf",
     help="A server for names outside the domain; may be given again.",
+)
+@setting(
+    "--forward",
+    multiple=True,
+    metavar="SUFFIX=ADDRESS[:PORT],...",
+    show_default=False,
+    help="Servers for the names under a suffix, before --upstream; the longest suffix counts; may be given again.",
+)
+@setting(
+    "--allow-query",
+    multiple=True,
+    metavar="CIDR",
+    default=("any",),
+    show_default="any",
+    help="Who may ask, besides this host; may be given again.",
+)
+@setting(
+    "--allow-forward",
+    multiple=True,
+    metavar="CIDR",
+    default=("local",),
+    show_default="local",
+    help="Who may have other names forwarded, besides this host: networks, any, or local, which is this host's"
+    " container networks and the weave range; may be given again.",
 )
 @setting(
     "--zones",

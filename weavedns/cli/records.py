@@ -82,7 +82,7 @@ def ls(form: str, quiet: bool, client: Client) -> None:
     With where they come from; with -q only their names.
     """
     rows = client.call("GET", "/v1/records")
-    listing(rows, ["name", "type", "data", "ttl", "origin", "holder"], form=form, quiet=quiet, key="name")
+    listing(rows, ["name", "type", "data", "ttl", "healthy", "origin", "holder"], form=form, quiet=quiet, key="name")
 
 
 @click.command(epilog="\b\nExample:\n  weavedns export > all.zone")

@@ -48,7 +48,9 @@ class ContainerDied:
 
 @dataclass(frozen=True, slots=True)
 class ContainerChanged:
-    """A container was renamed, or joined or left one of Docker's networks (which each start and end does too)."""
+    """A container was renamed, joined or left one of Docker's networks (which each start and end does too), or its
+    health check came to another result.
+    """
 
     container_id: str
     time_ns: int
@@ -70,11 +72,14 @@ class NetworksChanged:
 ContainerEvent = ContainerStarted | ContainerDied | ContainerChanged | ContainerRemoved
 Event = EngineUp | EngineDown | Resync | ContainerEvent | NetworksChanged
 
-# Sent to the engine, so that it keeps health checks and the like (several a second) to itself.
+# Sent to the engine, so that it keeps what health checks execute (several a second) to itself. With `health_status`
+# among them it takes each as the beginning of an action.
 FILTERS = {
     "type": ["container", "network"],
-    "event": ["start", "die", "rename", "destroy", "create", "connect", "disconnect", "remove"],
+    "event": ["start", "die", "rename", "destroy", "create", "connect", "disconnect", "remove", "health_status"],
 }
+
+_HEALTH = "health_status"  # the result follows, or not; the inspection has it
 
 _OF_CONTAINER: dict[str, type[ContainerEvent]] = {
     "start": ContainerStarted,
@@ -106,8 +111,11 @@ def decode(line: bytes) -> Event | None:
     except (msgspec.DecodeError, UnicodeDecodeError):
         return Resync("the engine sent an event that cannot be read")
     actor = message.actor or _Actor()
-    if message.type == "container" and message.action in _OF_CONTAINER and actor.id:
-        return _OF_CONTAINER[message.action](actor.id, message.time_ns)
+    if message.type == "container" and actor.id:
+        if message.action in _OF_CONTAINER:
+            return _OF_CONTAINER[message.action](actor.id, message.time_ns)
+        if message.action.partition(":")[0] == _HEALTH:
+            return ContainerChanged(actor.id, message.time_ns)
     if message.type == "network":
         if message.action in {"create", "destroy", "remove"}:
             return NetworksChanged()

@@ -1,7 +1,6 @@
 """What a container asks for, read from its inspection: names, attachment, TTL, services. Never acts on any of it.
 
-An inspection comes from engines of many versions, and its labels and environment from whoever wrote the image:
-every field may be absent, null or of another type, and none of that raises.
+Labels and environment come from whoever wrote the image: nothing in them raises.
 """
 
 from __future__ import annotations
@@ -9,10 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from weavedns.containers.inspection import Inspection
+from weavedns.containers.memberships import Membership, memberships_of
 from weavedns.errors import RecordError
 from weavedns.records import names
 from weavedns.records.record import MAX_TTL_S, check_ttl
@@ -25,6 +25,7 @@ DNS_LABEL = "works.weave.dns"
 NAME_LABEL = "works.weave.dns.name"
 TTL_LABEL = "works.weave.dns.ttl"
 SRV_LABEL = "works.weave.dns.srv."
+HEALTH_LABEL = "works.weave.dns.health"
 
 # One container cannot fill the catalog or the weave range: what is past these bounds is left out, with a warning.
 MAX_NAMES = 64
@@ -35,10 +36,11 @@ _T = TypeVar("_T")
 _COMPOSE = "com.docker.compose."
 _OFF = frozenset({"off", "none", "no", "false"})
 _ON = frozenset({"on", "yes", "true", ""})
+_UNHEALTHY = "unhealthy"  # "starting" counts as usable, and most containers have no check
+_HEALTH_IGNORED = "ignore"
 _SERVICE = re.compile(r"_[a-z0-9]([a-z0-9-]*[a-z0-9])?\._[a-z0-9]([a-z0-9-]*[a-z0-9])?", re.IGNORECASE)
 _FULL_ID = re.compile(r"[0-9a-f]{64}")
 _NUMBER = re.compile(r"[0-9]{1,10}")
-_INSTANT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _MAX_PORT = 65535
 _MAX_SHOWN = 80
 
@@ -79,7 +81,8 @@ class Container:
     `names` are those it has once it has an address, the one it goes by first; empty when it has no network of its
     own (``--network host``, ``none`` or ``container:``) or opted out. `hostname` is its full host name as text, ""
     when that is not in the domain. `started_ns` is when its present life began, by the engine's clock (0: unknown):
-    a death before that belongs to an earlier life.
+    a death before that belongs to an earlier life. `healthy` is false when Docker's check says so and the container
+    does not have that ignored. `networks` are those of Docker that it is on.
     """
 
     id: str
@@ -98,6 +101,8 @@ class Container:
     dns_search_given: bool
     subdomain: str
     network_mode: str
+    networks: tuple[Membership, ...]
+    healthy: bool
     warnings: tuple[str, ...]
 
 
@@ -113,7 +118,7 @@ def describe(
 
     Whatever is wrong with a name or a label is left out and told in `warnings`; the rest is kept.
     """
-    config = _Config(inspection)
+    config = Inspection(inspection)
     warnings = _Warnings()
     own_network = _has_own_network(config)
     opted_out = not own_network or not _dns_wanted(config.labels, warnings)
@@ -137,6 +142,8 @@ def describe(
         dns_search_given=config.dns_search_given,
         subdomain=_subdomain(host, domain),
         network_mode=config.network_mode,
+        networks=memberships_of(config),
+        healthy=config.health.lower() != _UNHEALTHY or _health_ignored(config.labels, warnings),
         warnings=tuple(warnings),
     )
 
@@ -159,74 +166,7 @@ class _Warnings:
         self._told[text] = None
 
 
-class _Config:
-    """The fields of an inspection that matter here, each of the type it should have."""
-
-    def __init__(self, inspection: Any) -> None:
-        config = _dig(inspection, "Config")
-        host_config = _dig(inspection, "HostConfig")
-        state = _dig(inspection, "State")
-        self.id = _text(_dig(inspection, "Id"))
-        self.name = _text(_dig(inspection, "Name")).lstrip("/")
-        pid = _dig(state, "Pid")
-        self.pid = pid if isinstance(pid, int) and pid > 0 else 0
-        # An engine that waits to start a container again calls it running, without a process.
-        self.running = _dig(state, "Running") is True and _dig(state, "Restarting") is not True and self.pid > 0
-        self.started_ns = _instant(_text(_dig(state, "StartedAt")))
-        self.labels = _string_map(_dig(config, "Labels"))
-        self.environment = [entry for entry in _list(_dig(config, "Env")) if isinstance(entry, str)]
-        self.network_disabled = _dig(config, "NetworkDisabled") is True
-        self.network_mode = _text(_dig(host_config, "NetworkMode"))
-        self.dns_search_given = bool(_list(_dig(host_config, "DnsSearch")))
-        self.resolv_conf = _text(_dig(inspection, "ResolvConfPath"))
-        self.hostname = _join_host(_text(_dig(config, "Hostname")), _text(_dig(config, "Domainname")))
-
-    def variable(self, name: str) -> str | None:
-        """The value of an environment variable, the last one given, or None."""
-        prefix = name + "="
-        values = [entry[len(prefix) :] for entry in self.environment if entry.startswith(prefix)]
-        return values[-1] if values else None
-
-
-def _dig(value: Any, key: str) -> Any:
-    return value.get(key) if isinstance(value, dict) else None
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _string_map(value: Any) -> dict[str, str]:
-    if not isinstance(value, dict):
-        return {}
-    return {key: text for key, text in value.items() if isinstance(key, str) and isinstance(text, str)}
-
-
-def _instant(text: str) -> int:
-    """Nanoseconds since 1970 of an RFC 3339 time, which engines give with up to nine decimals; 0 for none."""
-    match = _INSTANT.fullmatch(text)
-    if match is None:
-        return 0
-    try:
-        whole_s = datetime.fromisoformat(match[1] + match[3]).timestamp()
-    except (ValueError, OverflowError):
-        return 0
-    return max(0, int(whole_s) * 10**9 + int((match[2] or "0").ljust(9, "0")))
-
-
-def _join_host(hostname: str, domainname: str) -> str:
-    """The full host name. Old engines split it at the first dot, new ones leave it whole in the first part."""
-    host, suffix = hostname.strip().strip("."), domainname.strip().strip(".")
-    if not host or not suffix or host.lower().endswith("." + suffix.lower()):
-        return host
-    return f"{host}.{suffix}"
-
-
-def _has_own_network(config: _Config) -> bool:
+def _has_own_network(config: Inspection) -> bool:
     mode = config.network_mode.lower()
     return not (config.network_disabled or mode in {"host", "none"} or mode.startswith("container:"))
 
@@ -238,15 +178,22 @@ def _dns_wanted(labels: dict[str, str], warnings: _Warnings) -> bool:
     return value not in _OFF
 
 
+def _health_ignored(labels: dict[str, str], warnings: _Warnings) -> bool:
+    value = labels.get(HEALTH_LABEL, "").strip().lower()
+    if value not in {"", _HEALTH_IGNORED}:
+        warnings.add(f"label {HEALTH_LABEL}: {_show(value)} is not '{_HEALTH_IGNORED}'; its health is heeded")
+    return value == _HEALTH_IGNORED
+
+
 def _in_domain(text: str, domain: bytes) -> bool:
     return text.lower().endswith("." + names.render(domain))
 
 
-def _host_name(config: _Config, domain: bytes, warnings: _Warnings) -> bytes | None:
+def _host_name(config: Inspection, domain: bytes, warnings: _Warnings) -> bytes | None:
     return _parse(config.hostname, domain, "host name", warnings)
 
 
-def _names(config: _Config, host: bytes | None, domain: bytes, warnings: _Warnings) -> tuple[bytes, ...]:
+def _names(config: Inspection, host: bytes | None, domain: bytes, warnings: _Warnings) -> tuple[bytes, ...]:
     """The names in order, without repetition: its own, those of the label, those of Compose."""
     found: dict[bytes, None] = {}
     own = host or _container_name(config.name, domain, warnings)
@@ -335,7 +282,7 @@ def _ttl(labels: dict[str, str], default_ttl_s: int, warnings: _Warnings) -> int
         return default_ttl_s
 
 
-def _wish(config: _Config, policy: AttachPolicy, warnings: _Warnings, *, in_domain: bool) -> AttachWish:
+def _wish(config: Inspection, policy: AttachPolicy, warnings: _Warnings, *, in_domain: bool) -> AttachWish:
     if policy is AttachPolicy.NONE:
         return AttachWish()
     asked = config.variable(ATTACH_VARIABLE)

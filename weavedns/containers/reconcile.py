@@ -18,13 +18,15 @@ def records_for(
     """The records of a container that has `addresses`, the name it goes by first, each once.
 
     `extra_names` are names given by hand, in wire form. A container that does not run, or that has no address,
-    has no records: a name must lead to something that can be reached.
+    has no records: a name must lead to something that can be reached. Its health goes with its records.
     """
     if not container.running or not addresses:
         return []
 
     def record(name: bytes, rtype: RecordType, data: bytes) -> Record:
-        return Record(owner, container.id, name, rtype, data, container.ttl_s, Origin.CONTAINER)
+        return Record(
+            owner, container.id, name, rtype, data, container.ttl_s, Origin.CONTAINER, healthy=container.healthy
+        )
 
     records = [
         record(name, RecordType.A if isinstance(address, IPv4Address) else RecordType.AAAA, address.packed)

@@ -29,18 +29,21 @@ from weavedns.containers.engine import (
     NetworksChanged,
     Resync,
 )
+from weavedns.containers.neighbours import Neighbours
 from weavedns.errors import EngineError, UnknownContainerError, WeaveError
+from weavedns.records import names
 from weavedns.records.catalog import Catalog, Change
 from weavenet import endpoint
 from weavenet.attach import Attacher
 from weavenet.endpoint import Endpoint
-from weavenet.errors import ContainerGoneError, NotAttachedError, WeaveNetError
+from weavenet.errors import ContainerGoneError, EndpointError, NotAttachedError, WeaveNetError
 from weavenet.target import Target
 
 log = logging.getLogger(__name__)
 
 # Enough to keep netlink and the engine busy; more only makes each attach wait longer.
 CONCURRENT_REFRESHES = 8
+MAX_PENDING_EVENTS = 256
 RECONCILE_EVERY_S = 60.0
 CONNECTED = "connected"
 
@@ -68,8 +71,10 @@ class ContainerService:
     """Keeps containers attached and their records in step.
 
     `settled` is set once the containers that were running at the launch are known, or no engine was found.
-    `publish` takes every change to the catalog; `names_by_hand` tells the names that people gave a container;
-    `forward_for` is told the subnets of Docker's networks, whose containers may have queries forwarded.
+    `publish` takes every change to the catalog; `neighbours` is told of every running container, attached or not, as
+    one that is attached may look for any of those on its Docker networks; `names_by_hand` tells the names that people
+    gave a container; `forward_for` is told the subnets of Docker's networks, whose containers may have queries
+    forwarded.
     """
 
     def __init__(
@@ -78,6 +83,7 @@ class ContainerService:
         attacher: Attacher,
         catalog: Catalog,
         rules: Rules,
+        neighbours: Neighbours,
         *,
         publish: Callable[[list[Change]], None],
         names_by_hand: Callable[[str], Collection[bytes]],
@@ -88,6 +94,7 @@ class ContainerService:
         self._attacher = attacher
         self._catalog = catalog
         self._rules = rules
+        self._neighbours = neighbours
         self._publish = publish
         self._names_by_hand = names_by_hand
         self._removed = removed
@@ -97,6 +104,7 @@ class ContainerService:
         self._detached_by_hand: set[str] = set()
         self._locks: dict[str, asyncio.Lock] = {}
         self._refreshes = asyncio.Semaphore(CONCURRENT_REFRESHES)
+        self._pending = asyncio.Semaphore(MAX_PENDING_EVENTS)
         self._recovered = asyncio.Event()
         self.engine_state = "looking for it"
         self.settled = asyncio.Event()
@@ -106,7 +114,10 @@ class ContainerService:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._reconcile_regularly())
             async for event in self._engine.events():
-                tasks.create_task(_guarded(self._take(event)))
+                # Past this many the events wait in the engine's own bounded backlog.
+                await self._pending.acquire()
+                task = tasks.create_task(_guarded(self._take(event)))
+                task.add_done_callback(lambda _: self._pending.release())
 
     async def _take(self, event: Event) -> None:
         match event:
@@ -143,7 +154,7 @@ class ContainerService:
         async with asyncio.TaskGroup() as tasks:
             for container_id, inspection in running.items():
                 tasks.create_task(_guarded(self.refresh(container_id, inspection)))
-            for container_id in self._known.keys() - running.keys():
+            for container_id in (self._known.keys() | self._neighbours.containers()) - running.keys():
                 tasks.create_task(_guarded(self.refresh(container_id)))
         self.settled.set()
 
@@ -171,9 +182,7 @@ class ContainerService:
         container_id = (await self._engine.inspect(ref))["Id"]
         async with self._turn(container_id):
             container = self._attachable(self._describe(await self._engine.inspect(container_id)))
-            endpoints = _endpoints(spellings or ("",))
-            if not endpoints:
-                raise NotAttachedError(f"{' '.join(spellings)!r} asks for no address; leave it out for the default")
+            endpoints = _endpoints_by_hand(spellings or ("",))
             addresses = await self._attacher.attach(self._target(container), endpoints)
             self._detached_by_hand.discard(container_id)
             earlier = self._attached_by_hand.get(container_id, ())
@@ -189,7 +198,7 @@ class ContainerService:
         container_id = (await self._engine.inspect(ref))["Id"]
         async with self._turn(container_id):
             container = self._attachable(self._describe(await self._engine.inspect(container_id)))
-            addresses = await self._attacher.detach(self._target(container), _endpoints(spellings))
+            addresses = await self._attacher.detach(self._target(container), _endpoints_by_hand(spellings))
             await self._observe(container)
             self._attached_by_hand.pop(container_id, None)
             if not self._known[container_id].addresses:
@@ -204,11 +213,16 @@ class ContainerService:
 
     async def resolve(self, ref: str) -> Known:
         """The attached container that `ref` names; raises UnknownContainerError or NotAttachedError."""
-        container_id = (await self._engine.inspect(ref))["Id"]
-        known = self._known.get(container_id)
+        inspection = await self._engine.inspect(ref)
+        known = self._known.get(inspection["Id"])
         if known is None or not known.addresses:
+            self._attachable(self._describe(inspection))
             raise NotAttachedError(f"container {ref} has no weave address; attach it with 'weavenet attach {ref}'")
         return known
+
+    async def identify(self, ref: str) -> str:
+        """The ID of the container that `ref` names; raises UnknownContainerError."""
+        return str((await self._engine.inspect(ref))["Id"])
 
     def republish(self, container_id: str) -> None:
         """Bring the records of a container in step with the names it should have now."""
@@ -221,17 +235,19 @@ class ContainerService:
         return sorted((each for each in self._known.values() if each.addresses), key=lambda each: each.container.name)
 
     async def _bring_up(self, container: naming.Container) -> None:
-        for warning in container.warnings:
-            log.warning("container %s: %s", container.name, warning)
+        self._warn_once(container)
+        before = self._known.get(container.id)
+        # Before its resolver becomes ours: from then on it asks us for its neighbours.
+        self._introduce(container, before.addresses if before else ())
         if not container.own_network:
             self._known[container.id] = Known(container, (), "")
             return
         target = self._target(container)
         observed = await self._attacher.adopt(target)
-        wish = self._attached_by_hand.get(container.id, container.wish.endpoints)
+        wish = dict.fromkeys((*container.wish.endpoints, *self._attached_by_hand.get(container.id, ())))
         if wish and not observed.addresses and container.id not in self._detached_by_hand:
             try:
-                await self._attacher.attach(target, _endpoints(wish))
+                await self._attacher.attach(target, _endpoints(tuple(wish)))
             except ContainerGoneError:
                 log.info("container %s ended while it was being attached", container.name)
                 self._drop(container.id)
@@ -241,11 +257,27 @@ class ContainerService:
                 log.warning("container %s is not attached: %s", container.name, exc)
         await self._observe(container)
 
+    def _warn_once(self, container: naming.Container) -> None:
+        # What is looked at every minute would be said every minute.
+        before = self._known.get(container.id)
+        for warning in container.warnings:
+            if before is None or warning not in before.container.warnings:
+                log.warning("container %s: %s", container.name, warning)
+
     async def _observe(self, container: naming.Container) -> None:
         observed = await self._attacher.observe(self._target(container))
         known = Known(container, tuple(observed.addresses), observed.mac or "")
         self._known[container.id] = known
+        self._introduce(container, known.addresses)
         self._register(known)
+
+    def _introduce(self, container: naming.Container, addresses: Sequence[IPv4Interface]) -> None:
+        self._neighbours.update(
+            container.id,
+            container.networks,
+            weave_addresses=[each.ip.packed for each in addresses],
+            subdomain=names.parse(container.subdomain + ".") if container.subdomain else b"",
+        )
 
     def _register(self, known: Known) -> None:
         records = reconcile.records_for(
@@ -276,6 +308,7 @@ class ContainerService:
 
     def _drop(self, container_id: str) -> None:
         self._known.pop(container_id, None)
+        self._neighbours.remove(container_id)
         self._publish(self._catalog.replace(container_id, ()))
 
     async def _adopt(self, inspection: Mapping[str, Any]) -> None:
@@ -340,3 +373,11 @@ async def _guarded(work: Awaitable[object]) -> None:
 def _endpoints(spellings: Sequence[str]) -> list[Endpoint]:
     parsed = [endpoint.parse(each) for each in spellings]
     return [each for each in parsed if not isinstance(each, endpoint.Off)]
+
+
+def _endpoints_by_hand(spellings: Sequence[str]) -> list[Endpoint]:
+    parsed = {each: endpoint.parse(each) for each in spellings}
+    for spelled, asked in parsed.items():
+        if isinstance(asked, endpoint.Off):
+            raise EndpointError(f"{spelled!r} asks for no address; name one, or leave it out")
+    return list(parsed.values())

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import msgspec
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from weavedns.control.operations import Operations
 from weavedns.errors import (
@@ -61,14 +62,33 @@ class AttachBody(msgspec.Struct, forbid_unknown_fields=True):
     Endpoint: str = ""
 
 
-class RecordsBody(msgspec.Struct, forbid_unknown_fields=True):
-    """Records to add or remove: data in master-file form, or a container whose addresses are meant."""
+class AddBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Records to add: data in master-file form, or a container whose addresses are meant."""
 
     name: str
     data: list[str] = []
     type: str = ""
     ttl: int | None = None
     container: str = ""
+
+
+class RemoveBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Records to remove: all of a name, or those with the data."""
+
+    name: str
+    data: list[str] = []
+
+
+class FlushBody(msgspec.Struct, forbid_unknown_fields=True):
+    """What to forget of what upstreams said: what is about `name` and the names under it, or everything."""
+
+    name: str = ""
+
+
+class LogQueriesBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Whether to log a line for each query."""
+
+    on: bool
 
 
 class StopBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -80,24 +100,31 @@ class StopBody(msgspec.Struct, forbid_unknown_fields=True):
 def application(operations: Operations) -> web.Application:
     """The whole API as an aiohttp application over the daemon's operations."""
     app = web.Application(middlewares=[_errors_as_json])
-    app.add_routes([*_network_routes(operations), *_record_routes(operations), *_daemon_routes(operations)])
+    for routes in (_network_routes, _record_routes, _name_routes, _daemon_routes):
+        app.add_routes(routes(operations))
     return app
 
 
 @contextlib.asynccontextmanager
 async def serve(operations: Operations, listener: socket.socket) -> AsyncIterator[None]:
-    """Answer on a socket that `bind` made for as long as the context lasts."""
+    """Answer on a socket that `bind` made for as long as the context lasts; the socket itself stays open.
+
+    So whoever connects while the daemon ends waits for that, as `weavedns stop` does.
+    """
     runner = web.AppRunner(application(operations), access_log=None, shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
     try:
-        await web.SockSite(runner, listener).start()
+        await web.SockSite(runner, listener.dup()).start()
         yield
     finally:
         await runner.cleanup()
 
 
 def bind(path: Path) -> socket.socket:
-    """Bind the control socket with mode 0660, in place of a stale one but never of one that a daemon answers on."""
+    """Make the control socket with mode 0660, in place of a stale one but never of one that a daemon holds.
+
+    From then on clients can connect and wait for their answer, so that a second launch sees that it is the second.
+    """
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         _remove_stale(path)
@@ -106,24 +133,25 @@ def bind(path: Path) -> socket.socket:
         umask = os.umask(0o777 & ~SOCKET_MODE)
         try:
             listener.bind(str(path))
+            listener.listen()
         except OSError:
             listener.close()
             raise
         finally:
             os.umask(umask)
     except OSError as exc:
-        reason = exc.strerror or str(exc)
+        cure = "run as root, or choose" if isinstance(exc, PermissionError) else "choose"
         raise ConfigError(
-            f"the control socket {path} cannot be made: {reason}; choose another with --socket"
+            f"the control socket {path} cannot be made: {exc.strerror or exc}; {cure} another with --socket"
         ) from exc
     listener.setblocking(False)
     return listener
 
 
 def release(listener: socket.socket, path: Path) -> None:
-    """Close the control socket and remove its file."""
-    listener.close()
+    """Remove the control socket's file and close it: in this order, so that it is never another daemon's file."""
     path.unlink(missing_ok=True)
+    listener.close()
 
 
 def _remove_stale(path: Path) -> None:
@@ -141,6 +169,11 @@ def _remove_stale(path: Path) -> None:
             pass
         else:
             raise ConfigError(f"a daemon already answers on {path}; stop it with 'weavedns stop' or use --socket")
+
+
+def is_worth_telling(record: logging.LogRecord) -> bool:
+    """A filter for aiohttp's log: a request that is no HTTP has got its 400, and is nobody's stack trace."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
 
 
 @web.middleware
@@ -196,15 +229,17 @@ def _network_routes(operations: Operations) -> list[web.RouteDef]:
 
 def _record_routes(operations: Operations) -> list[web.RouteDef]:
     async def add(request: web.Request) -> web.Response:
-        body = await _decode(request, RecordsBody)
+        body = await _decode(request, AddBody)
         if body.container:
+            if body.data or body.type or body.ttl is not None:
+                raise RecordError("data, type and ttl do not go with a container: its addresses make its records")
             await operations.add_container_name(body.name, body.container)
         else:
             await operations.add_records(body.name, body.data, rtype=body.type, ttl_s=body.ttl)
         return web.json_response({})
 
     async def remove(request: web.Request) -> web.Response:
-        body = await _decode(request, RecordsBody)
+        body = await _decode(request, RemoveBody)
         return web.json_response({"removed": await operations.remove_records(body.name, body.data)})
 
     async def listed(_: web.Request) -> web.Response:
@@ -217,8 +252,23 @@ def _record_routes(operations: Operations) -> list[web.RouteDef]:
     async def export(_: web.Request) -> web.Response:
         return web.Response(text=operations.export())
 
+    return [
+        web.post("/v1/records", add),
+        web.delete("/v1/records", remove),
+        web.get("/v1/records", listed),
+        web.get("/v1/lookup", lookup),
+        web.get("/v1/export", export),
+    ]
+
+
+def _name_routes(operations: Operations) -> list[web.RouteDef]:
+    """The paths of Weave Net's name API."""
+
     async def put_name(request: web.Request) -> web.Response:
-        form = await request.post()
+        try:
+            form = await request.post()
+        except ValueError as exc:
+            raise RecordError(f"the request body is no form with fqdn=NAME: {exc}") from exc
         fqdn = str(form.get("fqdn") or request.query.get("fqdn") or "")
         await operations.put_name(request.match_info["id"], request.match_info["ip"], fqdn)
         return web.Response(status=204)
@@ -231,12 +281,10 @@ def _record_routes(operations: Operations) -> list[web.RouteDef]:
     async def get_name(request: web.Request) -> web.Response:
         return web.json_response(operations.addresses_of(request.match_info["fqdn"]))
 
+    async def listed(_: web.Request) -> web.Response:
+        return web.json_response(operations.records())
+
     return [
-        web.post("/v1/records", add),
-        web.delete("/v1/records", remove),
-        web.get("/v1/records", listed),
-        web.get("/v1/lookup", lookup),
-        web.get("/v1/export", export),
         web.put("/name/{id}/{ip}", put_name),
         web.delete("/name/{id}", delete_name),
         web.delete("/name/{id}/{ip}", delete_name),
@@ -255,6 +303,15 @@ def _daemon_routes(operations: Operations) -> list[web.RouteDef]:
     async def domain(_: web.Request) -> web.Response:
         return web.Response(text=operations.domain() + "\n")
 
+    async def flush(request: web.Request) -> web.Response:
+        body = await _decode(request, FlushBody)
+        return web.json_response({"flushed": operations.flush(body.name)})
+
+    async def log_queries(request: web.Request) -> web.Response:
+        body = await _decode(request, LogQueriesBody)
+        operations.log_queries(on=body.on)
+        return web.json_response({})
+
     async def stop(request: web.Request) -> web.Response:
         body = await _decode(request, StopBody)
         await operations.stop(clean=body.clean)
@@ -264,5 +321,7 @@ def _daemon_routes(operations: Operations) -> list[web.RouteDef]:
         web.get("/status", status),
         web.get("/report", report),
         web.get("/domain", domain),
+        web.post("/v1/flush", flush),
+        web.post("/v1/log-queries", log_queries),
         web.post("/v1/stop", stop),
     ]

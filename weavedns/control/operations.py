@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, ip_address
 from typing import Any
@@ -11,7 +12,9 @@ from typing import Any
 from weavedns import __version__
 from weavedns.config import Settings
 from weavedns.containers.service import ContainerService, Known
+from weavedns.control import upstream_status
 from weavedns.dns.server import DnsServer
+from weavedns.dns.upstream import Upstreams
 from weavedns.errors import ConfigError, RecordError, UnknownRecordError
 from weavedns.records import names, rdata, zonefile
 from weavedns.records.catalog import Catalog
@@ -19,9 +22,12 @@ from weavedns.records.record import Record, RecordType, type_code, type_name
 from weavedns.registry import Registry
 from weavedns.zones import ZoneWatcher
 
+_QUERY_LOG = logging.getLogger("weavedns.queries")
+
 SHORT_ID = 12
 # What scripts written for the earlier name API pass for an address that is no container's.
 _EXTERNAL = "weave:extern"
+_ADDRESS_TYPES = frozenset({RecordType.A, RecordType.AAAA})
 _SECTIONS = ("dns", "upstream", "containers", "zones")
 
 
@@ -37,7 +43,7 @@ class Parts:
     containers: ContainerService | None
     dns_address: IPv4Address | None
     started_at: float
-    upstreams: Callable[[], Sequence[tuple[str, int]]]
+    upstreams: Upstreams
     stop: Callable[[bool], Awaitable[None]]
 
 
@@ -57,7 +63,7 @@ class Operations:
 
     async def containers(self) -> list[dict[str, Any]]:
         """The attached containers, a row each."""
-        return [_container_row(known) for known in self._containers().attached()]
+        return self._container_rows(self._containers())
 
     async def add_records(self, name: str, data: Sequence[str], *, rtype: str, ttl_s: int | None) -> None:
         """Add records by hand; see Registry.add."""
@@ -87,6 +93,16 @@ class Operations:
             wire = names.parse(_given(name, "name"), domain if "." not in name else names.ROOT)
         return [rdata.render(code, each) for each in self._parts.dns.lookup(wire, code)]
 
+    def flush(self, name: str) -> int:
+        """Forget what upstreams said, all of it or about a name and those under it; how many answers that were."""
+        return self._parts.dns.flush(names.parse(name.rstrip(".") + ".") if name else None)
+
+    def log_queries(self, *, on: bool) -> None:
+        """Log one line for each query from now on, or no more."""
+        # Whoever asks for these lines wants them, whatever --log-level says of the others.
+        _QUERY_LOG.setLevel(logging.INFO)
+        self._parts.dns.log_queries(_QUERY_LOG.info if on else None)
+
     def export(self) -> str:
         """All records as an RFC 1035 zone file."""
         settings = self._parts.settings
@@ -113,10 +129,12 @@ class Operations:
         if holder == _EXTERNAL:
             await registry.remove_addresses(fqdn, _address(address) if address else None)
             return
-        known = await self._containers().resolve(holder)
-        if address and _address(address) not in {str(each.ip) for each in known.addresses}:
+        # Also of a container that has stopped: its names wait for its return.
+        container_id = await self._containers().identify(holder)
+        known = [each for each in self._containers().attached() if each.container.id == container_id]
+        if address and known and _address(address) not in {str(each.ip) for each in known[0].addresses}:
             raise UnknownRecordError(f"{address} is not an address of container {holder}")
-        await registry.remove_container_names(known.container.id, fqdn)
+        await registry.remove_container_names(container_id, fqdn)
 
     def addresses_of(self, fqdn: str) -> list[str]:
         """The IPv4 addresses of a name."""
@@ -147,10 +165,8 @@ class Operations:
                 "version": parts.catalog.version,
                 "queries": parts.dns.stats.as_dict(),
             },
-            "upstream": {"servers": [f"{host} port {port}" for host, port in parts.upstreams()]},
-            "containers": [_container_row(known) for known in parts.containers.attached()]
-            if parts.containers
-            else [],
+            "upstream": upstream_status.report(parts.upstreams, parts.dns),
+            "containers": self._container_rows(parts.containers) if parts.containers else [],
             "zones": [
                 {"file": str(zone.path), "records": zone.records, "error": zone.error}
                 for zone in parts.zones.status()
@@ -169,6 +185,12 @@ class Operations:
     async def stop(self, *, clean: bool) -> None:
         """Stop the daemon once this is answered; with `clean`, leave no interface, rule or resolv.conf change."""
         await self._parts.stop(clean)
+
+    def _container_rows(self, containers: ContainerService) -> list[dict[str, Any]]:
+        return [
+            _container_row(known, self._parts.catalog.of_holder(known.container.id))
+            for known in containers.attached()
+        ]
 
     def _containers(self) -> ContainerService:
         if self._parts.containers is None:
@@ -206,19 +228,21 @@ def _record_row(record: Record) -> dict[str, Any]:
         "type": type_name(record.rtype),
         "data": rdata.render(record.rtype, record.rdata),
         "ttl": record.ttl_s,
+        "healthy": record.healthy,
         "origin": str(record.origin),
         "holder": record.holder[:SHORT_ID] if record.origin == "container" else record.holder.removeprefix("zone:"),
         "peer": record.owner,
     }
 
 
-def _container_row(known: Known) -> dict[str, Any]:
+def _container_row(known: Known, records: Iterable[Record]) -> dict[str, Any]:
+    found = dict.fromkeys(each.name for each in records if each.rtype in _ADDRESS_TYPES)
     return {
         "container": known.container.id[:SHORT_ID],
         "name": known.container.name,
         "addresses": [str(each) for each in known.addresses],
         "mac": known.mac,
-        "names": [names.render(name) for name in known.container.names],
+        "names": [names.render(name) for name in found],
     }
 
 
@@ -241,7 +265,7 @@ def _section(section: str, report: dict[str, Any]) -> str:
                 + _line("queries", counts or "none yet")
             )
         case "upstream":
-            return _line("upstream", ", ".join(report["upstream"]["servers"]) or "none: other domains do not resolve")
+            return upstream_status.text(report["upstream"])
         case "containers":
             return _line("containers", f"{len(report['containers'])} attached")
         case _:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import html
+import socket
 from collections.abc import AsyncIterator
 
 from aiohttp import web
 
 from weavedns.control import metrics
 from weavedns.control.operations import Operations
+from weavedns.dns import holder
 from weavedns.errors import ListenError
 
 _PAGE = """<!doctype html>
@@ -66,8 +69,11 @@ async def serve(operations: Operations, host: str, port: int) -> AsyncIterator[N
         try:
             await web.TCPSite(runner, host, port).start()
         except OSError as exc:
+            reason = exc.strerror or str(exc)
+            if exc.errno == errno.EADDRINUSE:
+                reason = f"it is taken by {holder.describe(socket.SOCK_STREAM, host, port)}"
             raise ListenError(
-                f"the status port {host} port {port} cannot be used: {exc.strerror or exc}; "
+                f"the status page cannot be served on {host} port {port}: {reason}; "
                 "choose another with --http, or none with --no-http"
             ) from exc
         yield

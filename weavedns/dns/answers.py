@@ -20,6 +20,8 @@ __all__ = ["Answers", "Found", "Zone"]
 
 _IN_ADDR_BYTES = len(b"\x07in-addr\x04arpa\0")
 _CHANGES_A_SLICE = 1000
+# What leads to a container, and is left out while its health check fails and another container has the name.
+_WAYS = frozenset({RecordType.A, RecordType.AAAA, RecordType.SRV})
 # More PTR records than this do not fit into any message.
 MAX_POINTERS = 2000
 
@@ -117,7 +119,7 @@ class Answers:
             if found is None:
                 return False
             authority, tree = found.authority, self._reverse
-        records = self._catalog.of_name(name)
+        records = _usable(self._catalog.of_name(name))
         if len(records) == 1 and records[0].rtype == RecordType.A and name != authority.apex:
             record = records[0]
             tree.put(name, rr_head(RecordType.A, record.ttl_s, len(record.rdata)) + record.rdata)
@@ -172,6 +174,14 @@ class Answers:
             for record in self._catalog.of_name(name):
                 if record.rtype == RecordType.A and record.rdata == address:
                     yield record
+
+
+def _usable(records: Sequence[Record]) -> Sequence[Record]:
+    """The records of a name less those that lead to the unhealthy, unless nothing else leads anywhere."""
+    if all(record.healthy for record in records):
+        return records
+    left = [record for record in records if record.healthy or record.rtype not in _WAYS]
+    return left if any(record.rtype in _WAYS for record in left) else records
 
 
 def _rrset_of(rtype: int, records: Sequence[Record]) -> RRset:

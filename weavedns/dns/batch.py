@@ -186,7 +186,7 @@ class PlainBatch:
     def send(self, sizes: Sequence[int]) -> int:
         """As `Batch.send`."""
         unsent = 0
-        for room, size, address in zip(self._rooms, sizes, self._addresses, strict=True):
+        for room, size, address in zip(self._rooms, sizes, self._addresses, strict=False):
             try:
                 if size:
                     self._sock.sendto(room[:size], address)

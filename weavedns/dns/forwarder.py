@@ -1,172 +1,297 @@
-"""Asks upstreams and brings back what they say. Chooses no upstream (`resolver` does) and reads no record."""
+"""Has queries answered by upstreams: equal ones share a flight, flights are bounded, and a loop is noticed.
+
+Which servers are asked in which order is for `upstream` to say, what may be kept for `cache`; no record is read here.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 import secrets
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from ipaddress import ip_address
 
-import asyncio_dgram
-
-from weavedns.dns.message import Query, Reply, build_reply, build_upstream_query, parse_reply, relay
+from weavedns.dns import exchange
+from weavedns.dns.cache import Cache, key_of
+from weavedns.dns.message import Query, Reply, build_reply, relay
+from weavedns.dns.race import Attempts, Race, is_refusal
 from weavedns.dns.resolver import Forward
 from weavedns.dns.stats import DnsStats
-from weavedns.dns.upstream import Server
-from weavedns.dns.wire import MAX_TCP_BYTES, MAX_UDP_BYTES, MIN_UDP_BYTES, Ede, Flag, Rcode
-from weavedns.errors import WireError
+from weavedns.dns.upstream import Server, Upstreams
+from weavedns.dns.wire import MAX_NAME_BYTES, MAX_TCP_BYTES, Ede, Flag, Rcode
 
-MAX_IN_FLIGHT = 256
+log = logging.getLogger(__name__)
+
+MAX_FLIGHTS = 512
+MAX_WAITING = 4096
+MAX_WAITING_OF_CLIENT = 256
 TIMEOUT_S = 4.0
-# Every server is asked at least this often within the time, as a packet may be lost.
-_ROUNDS = 2
-# Packets that answer something else, before the attempt is given up: somebody is guessing.
-_MAX_WRONG = 16
-_PREFIX_BYTES = 2
-_OTHER_SERVER_MAY_KNOW = (Rcode.SERVFAIL, Rcode.REFUSED, Rcode.NOTIMP, Rcode.FORMERR)
-_MAX_RCODE = 0xF
+# RFC 8767 section 5: so long is waited for a fresh answer before an expired one is given.
+STALE_AFTER_S = 1.8
+# A query that is still unanswered after this while an equal one has come in may be our own.
+_SUSPECT_AFTER_S = 1.0
+# A server that was seen to send our queries back is suspected at once, and told of once, within this time.
+_LOOP_REMEMBERED_S = 60.0
+_PROBE_S = 2.0
+_PROBE_LABEL_BYTES = 8  # in hexadecimal digits twice as long
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiter:
+    wanted: Forward
+    client: bytes
+    send: Callable[[bytes], None]
+
+
+@dataclass(slots=True, eq=False)
+class _Flight:
+    """One question on its way, and those who wait for the answer."""
+
+    key: bytes
+    wanted: Forward
+    race: Race
+    generation: int  # of the cache, when it began
+    waiters: list[_Waiter] = field(default_factory=list)
+    timers: list[asyncio.TimerHandle] = field(default_factory=list)
+    suspected: bool = False
+    looped: bool = False
+    overdue: bool = False  # an expired answer is given meanwhile
 
 
 class Forwarder:
-    """Forwards queries for which there is room, each in a task of its own."""
+    """Answers from the cache, else by a flight of its own or a shared one."""
 
-    def __init__(self, stats: DnsStats, *, max_in_flight: int = MAX_IN_FLIGHT, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        upstreams: Upstreams,
+        cache: Cache,
+        stats: DnsStats,
+        *,
+        clock: Callable[[], float],
+        max_flights: int = MAX_FLIGHTS,
+        max_waiting_of_client: int = MAX_WAITING_OF_CLIENT,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        self._upstreams = upstreams
+        self._cache = cache
         self._stats = stats
-        self._max_in_flight = max_in_flight
+        self._clock = clock
+        self._max_flights = max_flights
+        self._max_waiting_of_client = max_waiting_of_client
         self._timeout_s = timeout_s
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._flights: dict[bytes, _Flight] = {}
+        self._waiting: Counter[bytes] = Counter()
+        self._all_waiting = 0
+        self._attempts = Attempts()
+        # The names of our probes, each with the flight it belongs to and the server that was sent it.
+        self._probes: dict[bytes, tuple[_Flight, Server]] = {}
+        self._looped_at: dict[Server, float] = {}
 
-    def forward(self, wanted: Forward, send: Callable[[bytes], None]) -> bytes | None:
-        """Have a query answered through `send`, called once; or return the reply at once when there is no room."""
-        if len(self._tasks) >= self._max_in_flight:
-            return self._failed(wanted, Ede.OTHER, "too many queries are being forwarded")
-        self._stats.forwarded += 1
-        task = asyncio.get_running_loop().create_task(self._serve(wanted, send))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    @property
+    def in_flight(self) -> int:
+        """How many questions are on their way."""
+        return len(self._flights)
+
+    def forward(self, wanted: Forward, client: bytes, send: Callable[[bytes], None]) -> bytes | None:
+        """The reply, when it is known or must be an error at once; else None, and `send` gets it, called once.
+
+        `client` is the asker's address, of which there may be only so many waiting queries.
+        """
+        now = self._clock()
+        probe = self._probes.get(wanted.query.name)
+        if probe:
+            return self._come_back(wanted, *probe)
+        key = key_of(wanted.query)
+        entry = self._cache.get(key, now)
+        if entry:
+            self._stats.cached += 1
+            return self._relay(wanted, entry.aged(now))
+        flight = self._flights.get(key)
+        failure = self._cache.failure(key, now)
+        if failure and flight is None:
+            text = "no upstream server could answer this a moment ago"
+            return self._stale(wanted, key) or self._failed(wanted, failure.rcode, Ede.CACHED_ERROR, text)
+        if self._is_full(client, flight):
+            self._stats.over_limit += 1
+            return self._failed(wanted, Rcode.SERVFAIL, Ede.OTHER, "too many queries are being forwarded")
+        if flight is None:
+            flight = self._depart(key, wanted)
+        else:
+            self._stats.coalesced += 1
+            self._suspect(flight, client)
+        if flight.overdue or self._upstreams.all_failing(wanted.servers):
+            stale = self._stale(wanted, key)
+            if stale:
+                return stale
+        flight.waiters.append(_Waiter(wanted, client, send))
+        self._waiting[client] += 1
+        self._all_waiting += 1
         return None
 
     async def close(self) -> None:
         """Give up what is in flight."""
-        tasks = tuple(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._attempts.close()
 
-    async def _serve(self, wanted: Forward, send: Callable[[bytes], None]) -> None:
-        packet = b""
+    def _is_full(self, client: bytes, flight: _Flight | None) -> bool:
+        return (
+            self._waiting[client] >= self._max_waiting_of_client
+            or self._all_waiting >= MAX_WAITING
+            or (flight is None and len(self._flights) >= self._max_flights)
+        )
+
+    def _depart(self, key: bytes, wanted: Forward) -> _Flight:
+        self._stats.forwarded += 1
+        race = Race(self._attempts, self._upstreams, wanted.query, wanted.servers, self._clock)
+        flight = _Flight(key, wanted, race, self._cache.generation)
+        self._flights[key] = flight
+        if self._cache.get_stale(key, self._clock()):
+            flight.timers.append(asyncio.get_running_loop().call_later(STALE_AFTER_S, self._give_stale, flight))
+        self._attempts.start(self._fly(flight))
+        return flight
+
+    async def _fly(self, flight: _Flight) -> None:
+        reply: Reply | None = None
+        landed = False
         try:
-            packet = await self._answer(wanted)
+            reply = await flight.race.run(self._timeout_s)
+            landed = True
         finally:
-            # Also when it is given up: whoever waits for this reply counts on the call.
-            send(packet)
+            # Also when it is given up: whoever waits for a reply counts on the call.
+            del self._flights[flight.key]
+            for timer in flight.timers:
+                timer.cancel()
+            if landed:
+                self._land(flight, reply)
+            else:
+                self._deliver(flight, lambda _: b"")
 
-    async def _answer(self, wanted: Forward) -> bytes:
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                reply = await self._race(wanted)
-        except TimeoutError:
-            reply = None
+    def _land(self, flight: _Flight, reply: Reply | None) -> None:
+        now = self._clock()
+        if reply and not reply.flags & Flag.TC and not is_refusal(reply):
+            if flight.generation == self._cache.generation:
+                entry = self._cache.store(flight.wanted.query, reply, now)
+                reply = entry.reply if entry else reply
+            answer = reply
+            self._deliver(flight, lambda wanted: self._relay(wanted, answer))
+            return
         if reply is None:
             self._stats.upstream_failures += 1
-            return self._failed(wanted, Ede.NO_REACHABLE_AUTHORITY, "no upstream server has answered")
-        packet = relay(wanted.query, reply, limit_bytes=wanted.limit_bytes, flags=Flag.RA)
+        if flight.generation == self._cache.generation and not (reply and reply.flags & Flag.TC):
+            self._cache.fail(flight.key, _passed_on(reply), now)
+        self._deliver(
+            flight, lambda wanted: self._stale(wanted, flight.key) or self._unanswered(wanted, flight, reply)
+        )
+
+    def _deliver(self, flight: _Flight, answer: Callable[[Forward], bytes]) -> None:
+        waiters, flight.waiters = flight.waiters, []
+        self._all_waiting -= len(waiters)
+        for waiter in waiters:
+            self._waiting[waiter.client] -= 1
+            if not self._waiting[waiter.client]:
+                del self._waiting[waiter.client]
+            waiter.send(answer(waiter.wanted))
+
+    def _give_stale(self, flight: _Flight) -> None:
+        """Let nobody wait longer when there is an expired answer; the flight goes on and renews it."""
+        if self._cache.get_stale(flight.key, self._clock()):
+            flight.overdue = True
+            self._deliver(flight, lambda wanted: self._stale(wanted, flight.key))
+
+    def _relay(self, wanted: Forward, reply: Reply, ede: tuple[Ede, str] | None = None) -> bytes:
+        packet = relay(wanted.query, reply, limit_bytes=wanted.limit_bytes, flags=Flag.RA, ede=ede)
         if int.from_bytes(packet[2:4], "big") & Flag.TC:
             self._stats.truncated += 1
         return packet
 
-    async def _race(self, wanted: Forward) -> Reply | None:
-        """Ask one server after the other; a slow one may still win while the next is being asked.
+    def _stale(self, wanted: Forward, key: bytes) -> bytes:
+        """The expired answer to a question; empty when there is none."""
+        entry = self._cache.get_stale(key, self._clock())
+        if entry is None:
+            return b""
+        self._stats.stale += 1
+        ede = Ede.STALE_NXDOMAIN if entry.reply.rcode == Rcode.NXDOMAIN else Ede.STALE
+        return self._relay(wanted, entry.stale(), (ede, "no upstream server answers"))
 
-        A server that says that it cannot answer is believed only when no other can.
+    def _unanswered(self, wanted: Forward, flight: _Flight, reply: Reply | None) -> bytes:
+        if reply is None:
+            text = "the upstream server asks us" if flight.looped else "no upstream server has answered"
+            return self._failed(wanted, Rcode.SERVFAIL, Ede.NO_REACHABLE_AUTHORITY, text)
+        if is_refusal(reply):
+            return self._failed(wanted, _passed_on(reply), Ede.OTHER, "the upstream servers say so")
+        if wanted.limit_bytes == MAX_TCP_BYTES:
+            return self._failed(wanted, Rcode.SERVFAIL, Ede.NETWORK_ERROR, "the whole answer is not to be had")
+        return self._relay(wanted, reply)
+
+    def _failed(self, wanted: Forward, rcode: Rcode, ede: Ede, text: str) -> bytes:
+        self._stats.servfail += rcode == Rcode.SERVFAIL
+        return build_reply(wanted.query, limit_bytes=wanted.limit_bytes, rcode=rcode, flags=Flag.RA, ede=(ede, text))
+
+    def _suspect(self, flight: _Flight, client: bytes) -> None:
+        """Think of a loop, as an equal query has come in: at once when the server asked has a part in it, else later.
+
+        Forwarders in between give a query another ID and strip its options, but a name they must leave alone. So a
+        probe is sent: a name that nobody else can ask for, under the one that is asked for, by the same way.
         """
-        attempts = list(wanted.servers * _ROUNDS)
-        patience_s = self._timeout_s / len(attempts)
-        running: set[asyncio.Task[tuple[Server, Reply | None]]] = set()
-        refusal: Reply | None = None
-        try:
-            while attempts or running:
-                if attempts:
-                    running.add(asyncio.ensure_future(self._attempt(wanted, attempts.pop(0))))
-                done, running = await asyncio.wait(
-                    running, timeout=patience_s if attempts else None, return_when=asyncio.FIRST_COMPLETED
-                )
-                for task in done:
-                    server, reply = task.result()
-                    if reply and reply.rcode not in _OTHER_SERVER_MAY_KNOW:
-                        return reply
-                    if reply:
-                        refusal = reply
-                        attempts = [other for other in attempts if other != server]
-            return refusal
-        finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
-
-    async def _attempt(self, wanted: Forward, server: Server) -> tuple[Server, Reply | None]:
-        query = wanted.query
-        try:
-            reply = await _ask_udp(query, server, edns=True)
-            if reply and reply.rcode == Rcode.FORMERR and not reply.has_opt:
-                # RFC 6891 section 7: a server from before EDNS.
-                reply = await _ask_udp(query, server, edns=False)
-            if reply and reply.flags & Flag.TC and _may_fit(reply, wanted.limit_bytes):
-                whole = await _ask_tcp(query, server)
-                reply = whole if whole or wanted.limit_bytes == MAX_TCP_BYTES else reply
-        except (OSError, EOFError, WireError, asyncio_dgram.TransportClosed):
-            return server, None
-        return server, reply if reply and reply.rcode <= _MAX_RCODE else None
-
-    def _failed(self, wanted: Forward, ede: Ede, text: str) -> bytes:
-        self._stats.servfail += 1
-        return build_reply(
-            wanted.query, limit_bytes=wanted.limit_bytes, rcode=Rcode.SERVFAIL, flags=Flag.RA, ede=(ede, text)
+        if flight.suspected:
+            return
+        flight.suspected = True
+        asked = flight.race.unanswered
+        now = self._clock()
+        at_once = any(
+            now - self._looped_at.get(server, -_LOOP_REMEMBERED_S) < _LOOP_REMEMBERED_S or _is_at(server, client)
+            for server in asked
         )
+        if at_once:
+            self._probe(flight)
+        else:
+            delay_s = max(0.0, _SUSPECT_AFTER_S - (now - flight.race.began))
+            flight.timers.append(asyncio.get_running_loop().call_later(delay_s, self._probe, flight))
+
+    def _probe(self, flight: _Flight) -> None:
+        for server in flight.race.unanswered:
+            label = secrets.token_hex(_PROBE_LABEL_BYTES).encode()
+            name = bytes((len(label),)) + label + flight.wanted.query.name
+            if len(name) <= MAX_NAME_BYTES:
+                self._probes[name] = flight, server
+                self._attempts.start(self._send_probe(name, flight, server))
+
+    async def _send_probe(self, name: bytes, flight: _Flight, server: Server) -> None:
+        question = name + flight.wanted.query.question[-4:]
+        query = Query(0, int(Flag.RD), question, name, flight.wanted.query.rtype, flight.wanted.query.rclass)
+        try:
+            async with asyncio.timeout(_PROBE_S):
+                await exchange.ask_udp(query, server, edns=False)
+        except OSError as exc:
+            log.debug("no answer to a probe of %s port %d: %s", *server, exc)
+        finally:
+            del self._probes[name]
+
+    def _come_back(self, wanted: Forward, flight: _Flight, server: Server) -> bytes:
+        """Our own probe has come back, so the server sends us what we send it."""
+        now = self._clock()
+        before = self._looped_at.get(server, -_LOOP_REMEMBERED_S)
+        self._looped_at = {known: at for known, at in self._looped_at.items() if now - at < _LOOP_REMEMBERED_S}
+        self._looped_at[server] = now
+        self._stats.loops += 1
+        if now - before >= _LOOP_REMEMBERED_S:
+            log.warning(
+                "the upstream server %s port %d sends our own queries back to us; "
+                "take it out of --upstream, --forward or resolv.conf, or let it ask another server",
+                *server,
+            )
+        flight.looped = True
+        flight.race.give_up(server)
+        return self._failed(wanted, Rcode.SERVFAIL, Ede.OTHER, "this server's own query has come back to it")
 
 
-def _may_fit(reply: Reply, limit_bytes: int) -> bool:
-    """Whether the whole of a truncated reply may fit into what the asker takes.
-
-    It does not when the server had as much room as the asker has: what the server cut is larger then.
-    """
-    had_bytes = MAX_UDP_BYTES if reply.has_opt else MIN_UDP_BYTES
-    return limit_bytes > had_bytes
+def _is_at(server: Server, client: bytes) -> bool:
+    """Whether a query came from the address of an upstream; on loopback that says nothing."""
+    address = ip_address(server[0].partition("%")[0])
+    return address.packed == client and not address.is_loopback
 
 
-async def _ask_udp(query: Query, server: Server, *, edns: bool) -> Reply | None:
-    """Ask once from a fresh socket, so from a fresh random port, with a fresh ID (RFC 5452 section 9.2)."""
-    ident = secrets.randbelow(65536)
-    stream = await asyncio_dgram.connect(server)
-    try:
-        await stream.send(build_upstream_query(query, ident, edns=edns))
-        for _ in range(_MAX_WRONG):
-            packet = await _receive(stream)
-            with contextlib.suppress(WireError):
-                return parse_reply(packet, query, ident)
-        return None
-    finally:
-        stream.close()
-
-
-async def _receive(stream: asyncio_dgram.DatagramClient) -> bytes:
-    """Wait for a packet. A closed port does not wake the waiting, so look after it, less and less often."""
-    pause_s = 0.005
-    while True:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(pause_s):
-                packet, _ = await stream.recv()
-                return bytes(packet)
-        pause_s *= 2
-
-
-async def _ask_tcp(query: Query, server: Server) -> Reply | None:
-    ident = secrets.randbelow(65536)
-    reader, writer = await asyncio.open_connection(*server)
-    try:
-        packet = build_upstream_query(query, ident)
-        writer.write(len(packet).to_bytes(_PREFIX_BYTES, "big") + packet)
-        size = int.from_bytes(await reader.readexactly(_PREFIX_BYTES), "big")
-        return parse_reply(await reader.readexactly(size), query, ident)
-    finally:
-        writer.close()
+def _passed_on(reply: Reply | None) -> Rcode:
+    """The code for who gets no answer: an upstream's own where it means the same to him."""
+    return Rcode(reply.rcode) if reply and reply.rcode in {Rcode.REFUSED, Rcode.NOTIMP} else Rcode.SERVFAIL

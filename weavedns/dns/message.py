@@ -1,6 +1,6 @@
 """Messages as a whole: taking queries apart with all their oddities, and putting replies together. Decides nothing.
 
-The only place of this package that uses dnslib: it reads the records of an unusual query and writes EDNS options.
+The only place of this package that uses dnslib: it reads the records of an unusual query.
 """
 
 from __future__ import annotations
@@ -8,18 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from dnslib import RR, DNSBuffer, DNSError, EDNSOption
+from dnslib import RR, DNSBuffer, DNSError
 from dnslib.buffer import BufferError as DnslibBufferError
 from dnslib.label import DNSLabelError
 
-from weavedns.dns import wire
+from weavedns.dns import opts, wire
 from weavedns.dns.wire import HEADER, HEADER_BYTES, Ede, Flag, Rcode
 from weavedns.errors import WireError
 from weavedns.records.record import RecordType
 
 # No query of good faith has more; each costs time to read.
 MAX_QUERY_RECORDS = 8
-_EDE_OPTION = 15
 _DO = 0x8000
 _POINTER_BITS = 0xC0
 _RR_FIXED_BYTES = wire.RR_FIXED.size
@@ -33,6 +32,8 @@ class Edns:
     size_bytes: int
     version: int
     dnssec_ok: bool
+    cookie: bytes | None = None  # RFC 7873, as it was sent
+    nsid: bool = False  # RFC 5001: it asks who we are
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Query:
     """A query taken apart; `question` is its question section as it was sent, `name` the same name in lower case.
 
     `fault` is the code of the error that it is to be answered with instead, when it cannot be taken at its word;
-    `question` is empty then if there is none to give back.
+    `question` is empty then if there is none to give back. `options` go into the OPT of every reply to it.
     """
 
     id: int
@@ -51,6 +52,7 @@ class Query:
     rclass: int = 0
     edns: Edns | None = None
     fault: Rcode = Rcode.NOERROR
+    options: bytes = b""
 
     @property
     def udp_limit_bytes(self) -> int:
@@ -112,7 +114,7 @@ def build_reply(
 
     `flags` are those that the server adds (AA, RA). The OPT record stands last, and only when the query had one.
     """
-    opt = _opt(query.edns, rcode, ede) if query.edns else b""
+    opt = _opt(query, rcode, ede)
     room = limit_bytes - HEADER_BYTES - len(query.question) - len(opt)
     kept: tuple[list[bytes], list[bytes]] = [], []
     cut = False
@@ -134,7 +136,8 @@ def build_reply(
 def build_upstream_query(query: Query, ident: int, *, edns: bool = True) -> bytes:
     """The same question for an upstream, with an OPT of our own: OPT is hop by hop (RFC 6891 section 6.1.1)."""
     dnssec_ok = query.edns is not None and query.edns.dnssec_ok
-    flags = Flag.RD | query.flags & (Flag.CD | Flag.AD)
+    # AD asks whether the answer is authentic (RFC 6840 section 5.7): the next asker may want to know.
+    flags = Flag.RD | Flag.AD | query.flags & Flag.CD
     opt = wire.opt_reply(dnssec_ok=dnssec_ok) if edns else b""
     return HEADER.pack(ident, flags, 1, 0, 0, 1 if opt else 0) + query.question + opt
 
@@ -170,9 +173,28 @@ def parse_reply(packet: bytes, query: Query, ident: int) -> Reply:
     return Reply(packet, flags, rcode, opt is not None, tuple(records))
 
 
-def relay(query: Query, reply: Reply, *, limit_bytes: int, flags: int) -> bytes:
+@dataclass(frozen=True, slots=True)
+class TtlField:
+    """The TTL of one record of a reply: the record's section, type and end, where the TTL stands, and what it is."""
+
+    section: int
+    rtype: int
+    at: int
+    ttl_s: int
+    end: int
+
+
+def ttl_fields(reply: Reply) -> Iterator[TtlField]:
+    """Yield the TTL of each record that a reply has besides its OPT."""
+    for section, start, end in reply.records:
+        fixed = _skip_name(reply.packet, start)
+        rtype, _, ttl_s, _ = wire.RR_FIXED.unpack_from(reply.packet, fixed)
+        yield TtlField(section, rtype, fixed + 4, ttl_s, end)
+
+
+def relay(query: Query, reply: Reply, *, limit_bytes: int, flags: int, ede: tuple[Ede, str] | None = None) -> bytes:
     """An upstream's reply as our own: the asker's ID, question and OPT; never AA; cut at `limit_bytes` if need be."""
-    opt = wire.opt_reply(dnssec_ok=query.edns.dnssec_ok) if query.edns else b""
+    opt = _opt(query, reply.rcode, ede)
     start = HEADER_BYTES + len(query.question)
     counts = [0, 0, 0]
     end, tc = start, reply.flags & Flag.TC
@@ -182,7 +204,10 @@ def relay(query: Query, reply: Reply, *, limit_bytes: int, flags: int) -> bytes:
             break
         counts[section] += 1
         end = stop
-    word = Flag.QR | query.flags & (Flag.RD | Flag.CD) | reply.flags & Flag.AD | flags | tc | reply.rcode & 0xF
+    # RFC 6840 section 5.8: AD is for those who show that they know it, by AD or by DO.
+    knows_ad = query.flags & Flag.AD or (query.edns and query.edns.dnssec_ok)
+    word = Flag.QR | query.flags & (Flag.RD | Flag.CD) | (reply.flags & Flag.AD if knows_ad else 0) | flags
+    word |= tc | reply.rcode & 0xF
     counts[_ADDITIONAL] += 1 if opt else 0
     head = HEADER.pack(query.id, word, 1, *counts)
     return head + query.question + reply.packet[start:end] + opt
@@ -212,6 +237,7 @@ def _read_edns(packet: bytes, at: int, counts: Iterable[int]) -> Edns | None:
     found: list[Edns] = []
     for section, count in enumerate(counts):
         for _ in range(count):
+            start = buffer.offset
             try:
                 record = RR.parse(buffer)
             except (DNSError, DNSLabelError, DnslibBufferError) as exc:
@@ -220,17 +246,25 @@ def _read_edns(packet: bytes, at: int, counts: Iterable[int]) -> Edns | None:
                 continue
             if found or section != _ADDITIONAL or record.rname.label:
                 raise WireError("an OPT that must not be there")
-            found.append(Edns(record.rclass, (record.ttl >> 16) & 0xFF, bool(record.ttl & _DO)))
+            options = opts.read_options(packet[start + wire.OPT_BYTES : buffer.offset])
+            found.append(
+                Edns(
+                    size_bytes=record.rclass,
+                    version=(record.ttl >> 16) & 0xFF,
+                    dnssec_ok=bool(record.ttl & _DO),
+                    cookie=options.get(opts.COOKIE),
+                    nsid=opts.NSID in options,
+                )
+            )
     return found[0] if found else None
 
 
-def _opt(edns: Edns, rcode: int, ede: tuple[Ede, str] | None) -> bytes:
-    options = b""
-    if ede:
-        buffer = DNSBuffer()
-        EDNSOption(_EDE_OPTION, ede[0].to_bytes(2, "big") + ede[1].encode()).pack(buffer)
-        options = bytes(buffer.data)
-    return wire.opt_reply(edns.dnssec_ok, rcode >> 4, options)
+def _opt(query: Query, rcode: int, ede: tuple[Ede, str] | None) -> bytes:
+    """The OPT of a reply; none when the query had none."""
+    if query.edns is None:
+        return b""
+    extended = opts.option(opts.EDE, ede[0].to_bytes(2, "big") + ede[1].encode()) if ede else b""
+    return wire.opt_reply(query.edns.dnssec_ok, rcode >> 4, query.options + extended)
 
 
 def _walk(packet: bytes, at: int, counts: Iterable[int]) -> Iterator[tuple[int, int, int, int]]:

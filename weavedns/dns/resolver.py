@@ -1,14 +1,22 @@
-"""The careful path: what is to become of a query that the responder declined. Decides, and does nothing itself."""
+"""The careful path: what is to become of a query that the responder declined. Decides, and does nothing itself.
+
+A name of ours is the same for everybody. Other names are looked for among those that the asker alone has (`private`)
+before a single label is tried in the domain and anything else is forwarded.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 
-from weavedns.dns import rrset
+from weavedns.dns import opts, rrset
 from weavedns.dns.answers import CNAME_IN, Answers, Found, tail
+from weavedns.dns.cookies import Cookies, Verdict
 from weavedns.dns.localhost import Localhost
 from weavedns.dns.message import Query, Sections, build_reply, parse_query
+from weavedns.dns.private import Data, NoPrivateNames, PrivateNames
+from weavedns.dns.tree import RRsets
 from weavedns.dns.upstream import Server, Upstreams
 from weavedns.dns.wire import CLASS_IN, MAX_TCP_BYTES, Ede, Flag, Rcode
 from weavedns.records import names
@@ -16,6 +24,8 @@ from weavedns.records.record import RecordType
 
 # TKEY, TSIG, IXFR, AXFR: no questions about a name's records.
 _TRANSACTION_TYPES = range(249, 253)
+# SVCB and HTTPS say where a name is (RFC 9460): of a name that is private, what the world says of it leads elsewhere.
+_WHERE_TYPES = frozenset({RecordType.A, RecordType.AAAA, RecordType.ANY, 64, 65})
 
 
 class Transport(Enum):
@@ -53,38 +63,106 @@ Decision = Answer | Forward | Drop
 class Resolver:
     """Takes any packet at all."""
 
-    def __init__(self, answers: Answers, upstreams: Upstreams) -> None:
+    def __init__(
+        self,
+        answers: Answers,
+        upstreams: Upstreams,
+        *,
+        private: PrivateNames | None = None,
+        cookies: Cookies | None = None,
+        nsid: bytes = b"",
+    ) -> None:
         self._answers = answers
+        self._private = private or NoPrivateNames()
+        self._turn = 0
         self._upstreams = upstreams
+        self._cookies = cookies
+        self._nsid = nsid
         self._localhost = Localhost(answers.zone)
 
-    def resolve(self, packet: bytes, *, recursion: bool, transport: Transport) -> Decision:
-        """Decide about a packet whose sender may, or may not, have queries forwarded (`recursion`)."""
+    def resolve(
+        self,
+        packet: bytes,
+        *,
+        recursion: bool,
+        transport: Transport,
+        may_ask: bool = True,
+        client: bytes = b"",
+        now_s: int = 0,
+    ) -> Decision:
+        """Decide about a packet whose sender may, or may not, ask at all and have queries forwarded (`recursion`).
+
+        `client` is the sender's address of 4 or 16 bytes, b"" when it has none; `now_s` is the time of day, for
+        cookies.
+        """
         query = parse_query(packet)
         if query is None:
             return Drop()
+        if query.edns:
+            query = self._identify(query, client, now_s)
         limit = MAX_TCP_BYTES if transport is Transport.TCP else query.udp_limit_bytes
         reply = _Replies(query, limit, Flag.RA if recursion else 0)
-        return _fault(query, reply) or self._ours(query, reply) or self._others(query, reply, recursion=recursion)
+        return (
+            _fault(query, reply)
+            or (None if may_ask else reply.error(Rcode.REFUSED, Ede.PROHIBITED, "your address may not ask here"))
+            or self._ours(query, reply)
+            or self._askers(query, reply, client)
+            or self._single_label(query, reply, client)
+            or self._others(query, reply, recursion=recursion)
+        )
+
+    def _identify(self, query: Query, client: bytes, now_s: int) -> Query:
+        """Say in the reply's options who we are, and give the client its cookie, where it has asked for that."""
+        assert query.edns  # noqa: S101  (it is what carries options)
+        options = opts.option(opts.NSID, self._nsid) if query.edns.nsid and self._nsid else b""
+        if query.edns.cookie is not None and self._cookies:
+            verdict, cookie = self._cookies.answer(query.edns.cookie, client, now_s)
+            if verdict is Verdict.MALFORMED:
+                return replace(query, fault=query.fault or Rcode.FORMERR)
+            options += opts.option(opts.COOKIE, cookie)
+        return replace(query, options=options) if options else query
 
     def _ours(self, query: Query, reply: _Replies) -> Answer | None:
         found = self._answers.find(query.name) or self._localhost.find(query.name)
-        if found:
-            return reply.found(found, found.authority.negative(len(query.name)))
-        if names.parent(query.name) == names.ROOT != query.name:
-            # A single label is tried in the domain, and goes nowhere else.
-            name = query.name[:-1] + self._answers.domain
-            found = self._answers.find(name) if len(name) <= names.MAX_NAME_BYTES else None
-            authority = self._answers.authority
-            return reply.found(found or Found(None, authority), authority.foreign_negative())
-        return None
+        return reply.found(found, found.authority.negative(len(query.name))) if found else None
+
+    def _askers(self, query: Query, reply: _Replies, client: bytes) -> Answer | None:
+        """What the asker alone has by this name; of a name with dots only where it is, the rest is the world's."""
+        if query.name not in self._private.names:
+            return None
+        data = self._private.find(client, query.name)
+        if data is None or not (query.rtype in data or query.rtype in _WHERE_TYPES or _is_single_label(query.name)):
+            return None
+        self._turn += 1
+        rrsets = _rrsets(data, self._answers.zone.ttl_s, self._turn)
+        # Nothing that is private belongs to a zone: a negative answer has no SOA, and so nobody keeps it.
+        return reply.found(Found(rrsets, self._answers.authority), b"")
+
+    def _single_label(self, query: Query, reply: _Replies, client: bytes) -> Answer | None:
+        """A single label is tried in the domain, and goes nowhere else."""
+        if not _is_single_label(query.name):
+            return None
+        if self._private.is_stranger(client):
+            # It may have this very name for something else. A library that believes the first of several servers
+            # must get neither ours nor that there is none: it asks on, or says that it could not find out.
+            return reply.error(
+                Rcode.SERVFAIL, Ede.NOT_READY, "the Docker networks of your address are not known here"
+            )
+        authority = self._answers.authority
+        found = Found(None, authority)
+        for suffix in (self._private.subdomain_of(client), self._answers.domain):
+            name = query.name[:-1] + suffix if suffix else b""
+            other = self._answers.find(name) if 0 < len(name) <= names.MAX_NAME_BYTES else None
+            if other and other.node is not None and not found.node:
+                found = other
+        return reply.found(found, authority.foreign_negative())
 
     def _others(self, query: Query, reply: _Replies, *, recursion: bool) -> Answer | Forward:
         if not recursion:
             return reply.error(Rcode.REFUSED, Ede.PROHIBITED, "your address may not have queries forwarded")
         if not query.flags & Flag.RD:
             return reply.error(Rcode.REFUSED, Ede.NOT_AUTHORITATIVE, "not ours, and recursion is not desired")
-        servers = self._upstreams.servers
+        servers = self._upstreams.of(query.name)
         if not servers:
             return reply.error(Rcode.SERVFAIL, Ede.NETWORK_ERROR, "no upstream server is known")
         return Forward(query, servers, reply.limit_bytes)
@@ -107,7 +185,7 @@ class _Replies:
         rcode = Rcode.NXDOMAIN if found.node is None else Rcode.NOERROR
         rrset_ = _pick(found, self.query.rtype)
         if rrset_ is None:
-            sections = Sections(authority=(negative,))
+            sections = Sections(authority=(negative,) if negative else ())
         else:
             body = rrset_ if isinstance(rrset_, bytes) else rrset_.next()
             sections = Sections(answer=tuple(rrset.records(body)))
@@ -115,6 +193,23 @@ class _Replies:
             self.query, sections, limit_bytes=self.limit_bytes, rcode=rcode, flags=self.flags | Flag.AA
         )
         return Answer(packet, rcode)
+
+
+def _is_single_label(name: bytes) -> bool:
+    return names.parent(name) == names.ROOT != name
+
+
+def _rrsets(data: Data, ttl_s: int, turn: int) -> RRsets:
+    return {
+        tail(rtype): rrset.build(rtype, ttl_s, _turned(rdatas, turn), turning=False)
+        for rtype, rdatas in data.items()
+        if rdatas
+    }
+
+
+def _turned(rdatas: Sequence[bytes], turn: int) -> Sequence[bytes]:
+    start = turn % len(rdatas)
+    return [*rdatas[start:], *rdatas[:start]]
 
 
 def _pick(found: Found, rtype: int) -> rrset.RRset | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import secrets
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -12,7 +14,11 @@ from ipaddress import ip_address
 from weavedns.dns import holder
 from weavedns.dns.access import Access
 from weavedns.dns.answers import Answers
+from weavedns.dns.cache import Cache
+from weavedns.dns.cookies import SECRET_BYTES, Cookies
 from weavedns.dns.forwarder import Forwarder
+from weavedns.dns.private import NoPrivateNames, PrivateNames
+from weavedns.dns.querylog import QueryLog
 from weavedns.dns.resolver import Answer, Drop, Resolver, Transport
 from weavedns.dns.responder import Responder
 from weavedns.dns.stats import DnsStats
@@ -25,6 +31,12 @@ from weavedns.errors import ListenError
 _BACKLOG = 128
 # With port 0 the kernel picks one for UDP, and it may be taken for TCP.
 _PORT_TRIES = 8
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def _clock() -> float:
+    """Seconds that also pass while the machine sleeps: TTLs do not wait for it."""
+    return time.clock_gettime(_CLOCK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +52,27 @@ class DnsServer:
     """Answers queries on each address that it was told to listen on, from `start` until `close`."""
 
     def __init__(
-        self, answers: Answers, access: Access, upstreams: Upstreams, *, stats: DnsStats | None = None
+        self,
+        answers: Answers,
+        access: Access,
+        upstreams: Upstreams,
+        *,
+        private: PrivateNames | None = None,
+        stats: DnsStats | None = None,
+        peer: str = "",
+        clock: Callable[[], float] = _clock,
     ) -> None:
         self.stats = stats or DnsStats()
+        self.cache = Cache()
         self._answers = answers
         self._access = access
+        self._private = private or NoPrivateNames()
+        self._clock = clock
         self._responder = Responder(answers, self.stats)
-        self._resolver = Resolver(answers, upstreams)
-        self._forwarder = Forwarder(self.stats)
+        cookies = Cookies(secrets.token_bytes(SECRET_BYTES))
+        self._resolver = Resolver(answers, upstreams, private=private, cookies=cookies, nsid=peer.encode())
+        self._forwarder = Forwarder(upstreams, self.cache, self.stats, clock=clock)
+        self._query_log: QueryLog | None = None
         self._listeners: list[_Listener] = []
         self._started = False
 
@@ -65,7 +90,7 @@ class DnsServer:
         asked = TcpListener(self._ask_tcp, self.stats)
         server = await asyncio.get_running_loop().create_server(asked.connection, sock=tcp, start_serving=False)
         port = tcp.getsockname()[1]
-        listener = UdpListener(udp, self._responder, self._access, self._ask_udp, self.stats)
+        listener = UdpListener(udp, self._responder, self._access, self._ask_udp, self.stats, cached=self._cached)
         self._listeners.append(_Listener(host, port, listener, asked, server))
         if self._started:
             await self._begin(self._listeners[-1])
@@ -85,31 +110,67 @@ class DnsServer:
             listener.server.close()
             listener.tcp.close()
 
+    @property
+    def in_flight(self) -> int:
+        """How many questions upstreams are being asked."""
+        return self._forwarder.in_flight
+
+    def flush(self, name: bytes | None = None) -> int:
+        """Forget what upstreams said, all of it or about a name and those under it; how many answers that were."""
+        return self.cache.flush(name)
+
+    def upstreams_changed(self) -> None:
+        """Other servers may say other things: ask again for everything."""
+        self.cache.expire(self._clock())
+
+    def log_queries(self, log: Callable[[str], None] | None) -> None:
+        """Have `log` called with one line for each reply from now on, or no more; costs nothing while it is off."""
+        self._query_log = QueryLog(log) if log else None
+        for listener in self._listeners:
+            self._watch(listener)
+
     def lookup(self, name: bytes, rtype: int) -> list[bytes]:
         """The record data that this server answers with from its own records; `name` in wire form, lower case."""
         return self._answers.lookup(name, rtype)
 
+    def _watch(self, listener: _Listener) -> None:
+        query_log = self._query_log
+        listener.udp.watch(query_log.udp if query_log else None)
+        listener.tcp.ask = query_log.tcp(self._ask_tcp) if query_log else self._ask_tcp
+
     async def _begin(self, listener: _Listener) -> None:
+        self._watch(listener)
         listener.udp.start()
         await listener.server.start_serving()
 
-    def _ask_udp(self, packet: bytes, recursion: bool, send: Callable[[bytes], None]) -> bytes | None:
-        return self._take_care(packet, recursion, Transport.UDP, send)
+    def _ask_udp(self, packet: bytes, client: bytes, send: Callable[[bytes], None]) -> bytes | None:
+        return self._take_care(packet, client, Transport.UDP, send)
 
     def _ask_tcp(self, packet: bytes, client: bytes, send: Callable[[bytes], None]) -> bytes | None:
-        recursion = self._access.may_forward(client)
         self.stats.queries += 1
-        reply = self._responder.answer(packet, recursion=recursion)
-        if reply is not None:
-            self.stats.answered += 1
-            return reply
-        return self._take_care(packet, recursion, Transport.TCP, send)
+        if self._access.may_ask(client):
+            reply = self._responder.answer(packet, recursion=self._access.may_forward(client))
+            if reply is not None:
+                self.stats.answered += 1
+                return reply
+        return self._take_care(packet, client, Transport.TCP, send)
+
+    def _cached(self, packet: bytes) -> bytes | None:
+        return self.cache.answer(packet, self._clock(), withheld=self._private.names)
 
     def _take_care(
-        self, packet: bytes, recursion: bool, transport: Transport, send: Callable[[bytes], None]
+        self, packet: bytes, client: bytes, transport: Transport, send: Callable[[bytes], None]
     ) -> bytes | None:
         """The careful path: the reply, empty for none at all, or None when `send` gets it later."""
-        match self._resolver.resolve(packet, recursion=recursion, transport=transport):
+        decision = self._resolver.resolve(
+            packet,
+            recursion=self._access.may_forward(client),
+            transport=transport,
+            may_ask=self._access.may_ask(client),
+            client=client,
+            now_s=int(time.time()),
+        )
+        match decision:
             case Answer(reply, rcode):
                 self._count(reply, rcode)
                 return reply
@@ -117,7 +178,7 @@ class DnsServer:
                 self.stats.dropped += 1
                 return b""
             case wanted:
-                return self._forwarder.forward(wanted, send)
+                return self._forwarder.forward(wanted, client, send)
 
     def _count(self, reply: bytes, rcode: Rcode) -> None:
         stats = self.stats

@@ -12,7 +12,12 @@ class DnsStats:
     queries: int = 0
     answered: int = 0  # from our own records, negative answers included
     nxdomain: int = 0
-    forwarded: int = 0
+    forwarded: int = 0  # questions that upstreams were asked
+    cached: int = 0  # answered with what an upstream has said before
+    stale: int = 0  # answered with what had expired, as no upstream answered
+    coalesced: int = 0  # joined an equal question on its way
+    over_limit: int = 0  # not forwarded, as too many were waiting
+    loops: int = 0  # our own questions that came back to us
     refused: int = 0
     servfail: int = 0
     malformed: int = 0

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from ipaddress import ip_address
+from typing import cast
 
 from weavedns.dns.stats import DnsStats
 
@@ -76,8 +77,7 @@ class TcpConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the client in, or turn it away."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  (what create_server gives)
-        self._transport = transport
+        self._transport = transport = cast("asyncio.Transport", transport)  # what create_server gives
         peer = transport.get_extra_info("peername")
         self._client = ip_address(peer[0].partition("%")[0]).packed if peer else b""
         if not peer or not self._listener.admit(self, self._client):

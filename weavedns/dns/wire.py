@@ -57,7 +57,11 @@ class Ede(IntEnum):
     """Extended errors (RFC 8914)."""
 
     OTHER = 0
+    NOT_READY = 14
+    STALE = 3
+    CACHED_ERROR = 13
     PROHIBITED = 18
+    STALE_NXDOMAIN = 19
     NOT_AUTHORITATIVE = 20
     NOT_SUPPORTED = 21
     NO_REACHABLE_AUTHORITY = 22

@@ -54,9 +54,9 @@ class Catalog:
         return self._by_holder.keys()
 
     def add(self, record: Record) -> list[Change]:
-        """Put a record in; one that differs only in TTL takes the old one's place, and an equal one is no change."""
+        """Put a record in; one that differs only in TTL or health takes the old one's place, else it is no change."""
         old = _find(self._by_name.get(record.name, ()), record)
-        if old is not None and old.ttl_s == record.ttl_s:
+        if old is not None and old.ttl_s == record.ttl_s and old.healthy == record.healthy:
             return []
         self._by_name[record.name] = _with(self._by_name.get(record.name, ()), record)
         self._by_holder[record.holder] = _with(self._by_holder.get(record.holder, ()), record)

@@ -66,6 +66,8 @@ def parse_host(text: str, domain: bytes) -> bytes:
     """
     if not text.isascii():
         raise RecordError(f"{text!r} has letters outside ASCII; write it in its xn-- form")
+    if any(label and not _HOST_LABEL.fullmatch(label) for label in text.split(".")):
+        raise RecordError(f"{text!r} is no host name; use letters, digits, '-' and '_' between the dots")
     name = parse(text, domain if "." not in text else ROOT)
     zone = render(domain)
     if name == domain:
@@ -73,9 +75,6 @@ def parse_host(text: str, domain: bytes) -> bytes:
     if not is_under(name, domain):
         first = next(labels_of(name), b"redis")
         raise RecordError(f"{text!r} is outside the domain {zone}; write {_escape(first)}.{zone}")
-    for label in text.rstrip(".").split("."):
-        if not _HOST_LABEL.fullmatch(label):
-            raise RecordError(f"{text!r} is no host name; use letters, digits, '-' and '_' between the dots")
     return name
 
 

@@ -44,7 +44,8 @@ class Record:
 
     Two records are equal when owner, holder, name, type and data are: that is the key under which it is
     replicated. `holder` is the full container ID, or names the zone file or the store that the record goes
-    away with. `name` is in wire form and lower case, `rdata` in wire form without compression.
+    away with. `name` is in wire form and lower case, `rdata` in wire form without compression. `healthy` is false
+    while the container's health check says so.
     """
 
     owner: str
@@ -54,6 +55,7 @@ class Record:
     rdata: bytes
     ttl_s: int = field(compare=False)
     origin: Origin = field(compare=False)
+    healthy: bool = field(default=True, compare=False)
 
 
 def type_code(text: str) -> int:

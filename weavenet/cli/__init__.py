@@ -11,8 +11,8 @@ from weavenet.control import Client
 # The settings file is shared with `weavedns`, whose `launch` has these keys.
 _DAEMON_KEYS = frozenset(
     {
-        "attach", "dns_address", "dns_subnet", "domain", "http", "listen", "log_level", "name", "no_http",
-        "no_network", "range", "state_dir", "subnet", "ttl", "upstream", "zones",
+        "allow_forward", "allow_query", "attach", "dns_address", "dns_subnet", "domain", "forward", "http", "listen",
+        "log_level", "name", "no_http", "no_network", "range", "state_dir", "subnet", "ttl", "upstream", "zones",
     }
 )  # fmt: skip
 

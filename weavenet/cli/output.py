@@ -28,6 +28,8 @@ def listing(rows: Sequence[Row], columns: Sequence[str], *, form: str, quiet: bo
 def _cell(value: object) -> str:
     if isinstance(value, list):
         return " ".join(map(str, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return "" if value is None else str(value)
 
 

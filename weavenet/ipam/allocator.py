@@ -51,6 +51,9 @@ class Allocator:
         self._ring = ring
         self._claims: dict[int, Claim] = {}
         self._by_holder: dict[str, set[int]] = {}
+        # Of which addresses the others have not heard the latest, and which are kept for somebody.
+        self._touched: set[int] = set()
+        self._held: set[int] = set()
 
     def obtain(self, holder: str, name: str, endpoint: Endpoint, now: float) -> IPv4Interface:
         """The address that an endpoint means for the container `holder`, which people call `name`; claimed.
@@ -122,6 +125,8 @@ class Allocator:
             claim = self._claims[number]
             if claim.held_until is None:
                 self._claims[number] = replace(claim, held_until=now + HOLD_S)
+                self._touched.add(number)
+                self._held.add(number)
 
     def removed(self, holder: str) -> None:
         """Free everything of a holder that will not return."""
@@ -143,9 +148,19 @@ class Allocator:
             if int(claim.interface.ip) not in self._claims:
                 self._put(claim)
 
-    def entries(self, now: float) -> dict[bytes, bytes]:
-        """What the other peers are to know: each address in use here or kept for somebody, by key."""
-        return dict(claims.published(claim) for claim in self._claims.values() if claim.binds(now))
+    def news(self, now: float) -> dict[bytes, bytes | None]:
+        """What the other peers are to know, by key, of each claim that may have changed since the last call.
+
+        None: nobody here has the address, nor is it kept for anybody.
+        """
+        ended = {number for number in self._held if not self._claims[number].binds(now)}
+        self._held -= ended
+        news = {number: self._claims.get(number) for number in self._touched | ended}
+        self._touched.clear()
+        return {
+            claims.key_of(number): claims.value_of(claim) if claim is not None and claim.binds(now) else None
+            for number, claim in news.items()
+        }
 
     def conflicts(self) -> list[Conflict]:
         """The addresses in use here that are in use on another host too, lowest first."""
@@ -273,9 +288,13 @@ class Allocator:
         number = int(claim.interface.ip)
         self._drop(number)
         self._claims[number] = claim
+        if claim.held_until is not None:
+            self._held.add(number)
         self._by_holder.setdefault(claim.holder, set()).add(number)
 
     def _drop(self, number: int) -> None:
+        self._touched.add(number)
+        self._held.discard(number)
         claim = self._claims.pop(number, None)
         if claim is None:
             return

@@ -65,14 +65,18 @@ def label(holder: str, name: str, host: str) -> str:
     return f"container {name} ({holder[:_SHOWN_ID]}) on host {host}"
 
 
-def published(claim: Claim) -> tuple[bytes, bytes]:
-    """Key and value under which peers learn of a claim."""
-    interface = claim.interface
+def key_of(number: int) -> bytes:
+    """Under which key peers learn of the claim on an address."""
+    return wire.claim_key(IPv4Address(number))
+
+
+def value_of(claim: Claim) -> bytes:
+    """What peers learn of a claim."""
     name = claim.name.encode(errors="replace")[: wire.MAX_NAME_BYTES].decode(errors="ignore")
-    shared = wire.SharedClaim(
-        interface.network.prefixlen, claim.holder[:_SHOWN_ID], name, claim.held_until is not None
+    prefix_len = claim.interface.network.prefixlen
+    return wire.encode_claim(
+        wire.SharedClaim(prefix_len, claim.holder[:_SHOWN_ID], name, claim.held_until is not None)
     )
-    return wire.claim_key(interface.ip), wire.encode_claim(shared)
 
 
 class ForeignClaims:

@@ -137,11 +137,21 @@ async def test_new_and_removed_networks_are_told(fake: FakeEngine, engine: Engin
     assert await following.next() == NetworksChanged()
 
 
-async def test_health_checks_are_not_asked_for_and_not_told(fake: FakeEngine, engine: Engine) -> None:
+async def test_the_result_of_a_health_check_is_told(fake: FakeEngine, engine: Engine) -> None:
     following = Following(engine)
     await following.next()
 
-    for action in ("exec_create: true", "health_status: healthy", "create", "kill"):
+    sent = fake.tell("health_status: unhealthy", container_id(1))
+
+    assert await following.next() == ContainerChanged(container_id(1), sent["timeNano"])
+    assert "health_status" in fake.queries[0]["filters"]
+
+
+async def test_what_health_checks_execute_is_not_asked_for_and_not_told(fake: FakeEngine, engine: Engine) -> None:
+    following = Following(engine)
+    await following.next()
+
+    for action in ("exec_create: true", "exec_start: true", "exec_die", "create", "kill"):
         fake.tell(action, container_id(1))
     fake.tell("start", container_id(2))
 

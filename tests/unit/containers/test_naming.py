@@ -516,3 +516,32 @@ def test_no_inspection_raises(given_inspection: Any, policy: AttachPolicy) -> No
     assert all(names.is_under(name, DOMAIN) and name != DOMAIN for name in container.names)
     assert all(len(srv.name) <= 255 for srv in container.srv)
     assert container.own_network or not container.wish
+
+
+def health(status: object) -> dict[str, Any]:
+    return {"State": {"Running": True, "Pid": 4711, "Health": {"Status": status}}}
+
+
+@pytest.mark.parametrize("status", ["healthy", "starting", "none", "", None, 5])
+def test_only_a_failed_check_makes_a_container_unhealthy(status: object) -> None:
+    assert look(**health(status)).healthy
+    assert not look(**health("unhealthy")).healthy
+    assert look().healthy
+    assert look(State={"Running": True, "Pid": 4711, "Health": status}).healthy
+
+
+def test_the_health_check_can_be_ignored() -> None:
+    assert look(labels={"works.weave.dns.health": " Ignore "}, **health("unhealthy")).healthy
+
+
+def test_a_health_label_that_says_something_else_is_told_and_heeds_the_check() -> None:
+    found = look(labels={"works.weave.dns.health": "maybe"}, **health("unhealthy"))
+    assert not found.healthy
+    assert "'maybe' is not 'ignore'" in found.warnings[0]
+
+
+def test_dockers_networks_come_with_the_container() -> None:
+    settings = {"NetworkID": "f" * 64, "IPAddress": "172.18.0.2", "Aliases": ["web"]}
+    (place,) = look(NetworkSettings={"Networks": {"shop_default": settings}}).networks
+    assert place.network == names.parse("shop_default.")
+    assert place.names == tuple(names.parse(text + ".") for text in ("app", "web", ID[:12]))

@@ -95,3 +95,11 @@ def test_a_renamed_container_loses_just_the_old_name(redis: Container) -> None:
     assert "cache.weave.local" not in touched
     assert catalog.of_name(names.parse("redis.weave.local")) == ()
     assert len(catalog.of_name(names.parse("new.weave.local"))) == 1
+
+
+def test_records_have_the_health_of_their_container(redis: Container) -> None:
+    sick = replace(redis, healthy=False)
+
+    assert {each.healthy for each in records_for(sick, [ONE], owner="host1")} == {False}
+    assert {each.healthy for each in records_for(redis, [ONE], owner="host1")} == {True}
+    assert records_for(sick, [ONE], owner="host1") == records_for(redis, [ONE], owner="host1")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -142,3 +144,18 @@ class CatalogAgainstAPlainDict(RuleBasedStateMachine):
 
 TestCatalogAgainstAPlainDict = CatalogAgainstAPlainDict.TestCase
 TestCatalogAgainstAPlainDict.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+def test_a_change_of_health_takes_the_place_of_the_old_record() -> None:
+    catalog = Catalog()
+    catalog.add(record(0))
+    catalog.add(record(1))
+    sick = replace(record(0), healthy=False)
+
+    changes = catalog.add(sick)
+
+    assert [(change.added, change.record.healthy) for change in changes] == [(False, True), (True, False)]
+    assert [known.healthy for known in catalog.of_name(record().name)] == [False, True]
+    assert catalog.add(sick) == []
+    assert catalog.replace("c1", [record(0), record(1)]) == [Change(sick, added=False), Change(record(0), added=True)]
+    assert len(catalog) == 2

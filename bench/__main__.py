@@ -1,0 +1,72 @@
+"""All benchmarks in one run, and docs/performance.md from what they measured.
+
+``python -m bench`` runs everything, ``python -m bench dns`` one of them. Exits with 1 when a gate fails.
+"""
+
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "bench" / "results"
+PAGE = ROOT / "docs" / "performance.md"
+# In the order of the page: the module, its heading, and what a reader should know of it.
+PARTS = {
+    "dns": (
+        "Answering",
+        """\
+Server and load generator (dnsperf) each have a core of their own; half of the questions are for names that do not
+exist. CPU time is the server's own, by the kernel's count, per answered query; servers take turns, and each figure is
+the median of its rounds. The floor is our own batch loop that sends every packet back with one bit changed. The gates
+are ratios within the run.""",
+    ),
+    "attach": (
+        "Attaching",
+        """\
+On a lab host (a network namespace with a Docker engine of its own). The name is asked for every millisecond, so that
+is how exact the times are.""",
+    ),
+}
+
+
+def main(arguments: list[str]) -> int:
+    chosen = arguments or list(PARTS)
+    unknown = [part for part in chosen if part not in PARTS]
+    if unknown:
+        print(f"there is no benchmark {unknown[0]!r}; choose from {', '.join(PARTS)}", file=sys.stderr)
+        return 2
+    codes = [
+        subprocess.run([sys.executable, "-m", f"bench.{part}"], cwd=ROOT, check=False).returncode for part in chosen
+    ]
+    PAGE.write_text(page())
+    print(f"wrote {PAGE.relative_to(ROOT)}")
+    return int(any(codes))
+
+
+def page() -> str:
+    """The page: one section for each part that has results."""
+    sections = [
+        f"## {heading}\n\n{text}\n\n{(RESULTS / f'{part}.md').read_text().strip()}\n"
+        for part, (heading, text) in PARTS.items()
+        if (RESULTS / f"{part}.md").exists()
+    ]
+    kernel = platform.release().split("-", maxsplit=1)[0]
+    head = (
+        "# Performance\n\n"
+        f"Measured by `make bench` on {datetime.now(UTC):%Y-%m-%d}: {cpu()}, {os.cpu_count()} cores, Linux {kernel},"
+        f" Python {platform.python_version()}.\n`make bench` writes this page anew.\n"
+    )
+    return "\n".join([head, *sections])
+
+
+def cpu() -> str:
+    """The processor's name."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown CPU")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

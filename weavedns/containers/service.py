@@ -34,9 +34,10 @@ from weavedns.errors import EngineError, UnknownContainerError, WeaveError
 from weavedns.records import names
 from weavedns.records.catalog import Catalog, Change
 from weavenet import endpoint
-from weavenet.attach import Attacher, Target
+from weavenet.attach import Attacher
 from weavenet.endpoint import Endpoint
 from weavenet.errors import ContainerGoneError, EndpointError, NotAttachedError, WeaveNetError
+from weavenet.target import Target
 
 log = logging.getLogger(__name__)
 

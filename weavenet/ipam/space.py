@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv4Network
 
@@ -57,10 +56,13 @@ class Space:
             )
         return asked
 
-    def usable(self, subnet: IPv4Network) -> Iterator[int]:
-        """Every address of a subnet that a container may have, as a number, lowest first."""
+    def runs(self, subnet: IPv4Network) -> list[tuple[int, int]]:
+        """Every address of a subnet that a container may have, as first and last number of each stretch of them."""
         addresses = IPSet(IPNetwork(str(subnet)))
         addresses -= IPSet(IPNetwork(str(self.dns_subnet)))
         addresses -= IPSet([str(subnet.network_address), str(subnet.broadcast_address)])
-        for stretch in addresses.iter_ipranges():
-            yield from range(stretch.first, stretch.last + 1)
+        return [(stretch.first, stretch.last) for stretch in addresses.iter_ipranges()]
+
+    def dns_runs(self) -> list[tuple[int, int]]:
+        """The same for the addresses that a DNS peer may have."""
+        return [(int(self.dns_subnet.network_address) + 1, int(self.dns_subnet.broadcast_address) - 1)]

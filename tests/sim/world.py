@@ -110,7 +110,9 @@ class World:
 
     # Hosts.
 
-    def add(self, name: str, *, seeds: Iterable[str] = (), records: Iterable[Record] = (), at: Address | None = None) -> Host:
+    def add(
+        self, name: str, *, seeds: Iterable[str] = (), records: Iterable[Record] = (), at: Address | None = None
+    ) -> Host:
         """One more host that joins those named."""
         number = len(self.hosts) + 1
         addr = at or (f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", PORT)
@@ -399,7 +401,9 @@ class World:
 def record(owner: str, name: str, number: int = 1, *, ttl_s: int = 1, holder: str = "c1") -> Record:
     """A record such as a container has."""
     wire = b"".join(bytes((len(label),)) + label for label in f"{name}.weave.local".encode().split(b".")) + b"\0"
-    return Record(owner, holder, wire, RecordType.A, (0x0A020000 + number).to_bytes(4, "big"), ttl_s, Origin.CONTAINER)
+    return Record(
+        owner, holder, wire, RecordType.A, (0x0A020000 + number).to_bytes(4, "big"), ttl_s, Origin.CONTAINER
+    )
 
 
 def agree(hosts: Iterable[Host]) -> bool:

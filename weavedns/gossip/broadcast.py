@@ -80,16 +80,15 @@ class Rumors:
 
     def add(self, key: Hashable, data: bytes, now: float, *, peers: int, sent_to_all: bool = False) -> None:
         """Pass a message on to some of `peers`; one with the same key is not needed any more."""
-        every = self._profile.round_every_s
         rounds = self._profile.rounds(peers)
         if not self._profile.eager:
             due = self._next_tick(now)
         elif sent_to_all:
-            due = now + every
+            due = now + self._profile.first_round_s
         else:
             due = max(now, self._last + self._profile.coalesce_s)
         self._rumors.pop(key, None)
-        self._rumors[key] = _Rumor(data, rounds, due)
+        self._rumors[key] = _Rumor(data, rounds, due, sent=int(sent_to_all))
         if len(self._rumors) > MAX_RUMORS:
             # What is lost here, the next comparison of digests brings.
             del self._rumors[next(iter(self._rumors))]
@@ -128,12 +127,17 @@ class Rumors:
             out.append(rumor.data)
             rumor.sent += 1
             rumor.left -= targets if self._profile.count_packets else 1
-            rumor.due = now + self._profile.round_every_s if self._profile.eager else self._next_tick(now)
+            rumor.due = self._next_round(rumor, now)
             if rumor.left <= 0:
                 del self._rumors[key]
         for _, _, rumor in due[len(out) :]:
             rumor.due = now + self._profile.coalesce_s
         return out
+
+    def _next_round(self, rumor: _Rumor, now: float) -> float:
+        if not self._profile.eager:
+            return self._next_tick(now)
+        return now + (self._profile.first_round_s if rumor.sent == 1 else self._profile.round_every_s)
 
     def _next_tick(self, now: float) -> float:
         every = self._profile.round_every_s

@@ -47,7 +47,7 @@ class Node:
         self._standing = Standing(core, self._spread, self._requests.peer_gone)
         self._links = Links(core, self._spread, self._standing, sessions)
         self._prober = Prober(core, self._accuse, self._links.probe)
-        self._rendezvous = Rendezvous(core, self._links)
+        self._rendezvous = Rendezvous(core, self._links, self._spread.announce)
         self._standing.probe = self._prober.probe
         self._standing.worse = self._prober.worse
         self._links.answered_by_tcp = self._prober.answered_by_tcp

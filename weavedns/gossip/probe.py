@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from weavedns.gossip.codec import is_host
 from weavedns.gossip.core import Core
 from weavedns.gossip.events import Address
 from weavedns.gossip.membership import Peer
@@ -104,7 +105,7 @@ class Prober:
     def on_ping_request(self, request: PingRequest, addr: Address, now: float) -> None:
         """Ping somebody on behalf of the asker."""
         core = self._core
-        if len(self._probes) >= MAX_PROBES:
+        if len(self._probes) >= MAX_PROBES or not is_host(request.host):
             return
         asker = (addr, request.seq)
         if any(probe.relay == asker for probe in self._probes.values()):

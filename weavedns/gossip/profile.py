@@ -29,6 +29,8 @@ class Profile:
     direct_up_to: int = 1_000
     eager: bool = True
     coalesce_s: float = 0.005
+    # The second round comes sooner: it is most of what a loss costs.
+    first_round_s: float = 0.025
     round_every_s: float = 0.05
     fanout: int = 3
     rounds_multiplier: int = 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from weavedns.gossip.core import Core, Need
@@ -34,8 +35,9 @@ class _Seed:
 class Rendezvous:
     """When a node meets which other."""
 
-    def __init__(self, core: Core, links: Links) -> None:
+    def __init__(self, core: Core, links: Links, announce: Callable[[float], None]) -> None:
         self._core = core
+        self._announce = announce
         self._links = links
         self._seeds = [_Seed(addr) for addr in core.config.seeds]
         self._wanted: dict[str, Need | None] = {}
@@ -94,6 +96,7 @@ class Rendezvous:
         if ok:
             seed.joined, seed.peer, seed.tries = True, told, 0
             core.tell(JoinedCluster(told))
+            self._announce(now)
             core.timers.set(("join", number), now + ISOLATED_RETRY_S)
             return
         if told == Reason.UNEXPECTED.name:

@@ -12,6 +12,7 @@ import argparse
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.sim.world import UDP_IP_BYTES, Host, Weather, World, record
@@ -102,7 +103,7 @@ def spread_times(peers: int, loss: float, trials: int, profile: Profile, seed: i
         watch.expect(owner)
         start = world.now
         fresh = record(owner.name, f"t{trial}", trial)
-        world.do(owner, lambda catalog, fresh=fresh: catalog.add(fresh))  # type: ignore[misc]
+        world.put(owner, fresh)
         while not watch.done and world.now < start + GIVE_UP_S:
             world.run(0.05)
         times.append(watch.done_at - start if watch.done else GIVE_UP_S)
@@ -117,7 +118,7 @@ def idle_bytes(peers: int, seconds: float = 30.0) -> tuple[float, float]:
     hosts = world.add_acquainted(peers)
     for number, host in enumerate(hosts[:10]):
         fresh = [record(host.name, f"i{number}-{each}", each) for each in range(20)]
-        world.do(host, lambda catalog, fresh=fresh: [catalog.add(each) for each in fresh])  # type: ignore[misc]
+        world.put(host, *fresh)
     world.run(10.0)
     size, packets = sum(host.bytes_out for host in hosts), sum(host.datagrams_out for host in hosts)
     world.run(seconds)
@@ -179,7 +180,7 @@ def first_join(records: int) -> tuple[float, float, int]:
             record(host.name, f"c{each}.project.{host.name}", each, holder=f"{each // 2:064x}")
             for each in range(records // owners)
         ]
-        world.do(host, lambda catalog, fresh=fresh: [catalog.add(each) for each in fresh])  # type: ignore[misc]
+        world.put(host, *fresh)
     world.run_until(lambda: len(first.catalog) == records, 60.0, 0.1)
     world.run(10.0)
     before = sum(host.node.stats.stream_bytes_out for host in hosts)
@@ -238,7 +239,7 @@ def run(plan: Plan) -> Report:
     report.say(
         "# Gossip, on the simulator",
         "",
-        "Real nodes and codec, virtual time, one-way delay 0.3 - 0.8 ms, independent loss, no password, one seed a row.",
+        "Real nodes and codec, virtual time, one-way delay 0.3 - 0.8 ms, independent loss, no password.",
         "Made by `python -m bench.gossip`.",
     )
     head = [f"{loss:.0%} loss" for loss in plan.losses]
@@ -295,8 +296,8 @@ def _death_rows(plan: Plan) -> Iterable[Sequence[str]]:
     for peers, seconds in plan.false_deaths:
         cells: list[str] = []
         measures: list[Callable[[], tuple[int, int]]] = [
-            lambda peers=peers, seconds=seconds: false_deaths(peers, seconds, 0.3),  # type: ignore[misc]
-            lambda peers=peers, seconds=seconds: false_deaths(peers, seconds, 0.0, 3.0),  # type: ignore[misc]
+            partial(false_deaths, peers, seconds, 0.3),
+            partial(false_deaths, peers, seconds, 0.0, 3.0),
         ]
         for measure in measures:
             deaths, suspicions = measure()

@@ -195,6 +195,14 @@ class World:
         host.node.publish(self.now)
         self._pump(host)
 
+    def put(self, host: Host, *records: Record) -> None:
+        """Register records at a host, all in one moment."""
+        self.do(host, lambda catalog: [catalog.add(each) for each in records])
+
+    def take(self, host: Host, *records: Record) -> None:
+        """Remove records of a host."""
+        self.do(host, lambda catalog: [catalog.remove(each) for each in records])
+
     def pump(self, host: Host) -> None:
         """Carry out what a host wants, after a test spoke to its node."""
         self._pump(host)

@@ -78,9 +78,11 @@ class Rumors:
     def __len__(self) -> int:
         return len(self._rumors)
 
-    def add(self, key: Hashable, data: bytes, now: float, *, peers: int, sent_to_all: bool = False) -> None:
-        """Pass a message on to some of `peers`; one with the same key is not needed any more."""
-        rounds = self._profile.rounds(peers)
+    def add(
+        self, key: Hashable, data: bytes, now: float, *, peers: int, sent_to_all: bool = False, share: float = 1.0
+    ) -> None:
+        """Pass a message on to some of `peers`, in a share of the usual rounds; one with the same key is dropped."""
+        rounds = max(2.0, self._profile.rounds(peers) * share)
         if not self._profile.eager:
             due = self._next_tick(now)
         elif sent_to_all:

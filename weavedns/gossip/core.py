@@ -22,6 +22,7 @@ from weavedns.records.log import Change
 
 # One event carries at most so many changes, so that a large snapshot never keeps queries waiting.
 CHANGES_AN_EVENT = 500
+SUSPICION_SHARE = 1 / 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,9 @@ class Core:
         accuser = statement.accuser if isinstance(statement, Suspect) else ""
         if not isinstance(statement, Suspect):
             self.rumors.drop_about(name)
-        self.rumors.add(("peer", name, accuser), encode(statement), now, peers=len(self.members))
+        # A suspicion need not reach everybody, only enough to be shared or answered.
+        share = SUSPICION_SHARE if accuser else 1.0
+        self.rumors.add(("peer", name, accuser), encode(statement), now, peers=len(self.members), share=share)
 
     def heard(self, statement: Alive | Suspect | Dead | Leave) -> None:
         """Others pass it on as well."""

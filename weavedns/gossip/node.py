@@ -208,7 +208,7 @@ class Node:
         return self._core.next_event()
 
     def _arm(self) -> None:
-        due = self._core.rumors.due()
+        due = None if self._core.muted else self._core.rumors.due()
         if due is not None and self._core.timers.at(_RUMORS) != due:
             self._core.timers.set(_RUMORS, due)
 

@@ -73,9 +73,12 @@ class Prober:
             return
         timeout = profile.probe_timeout_s * (self.health + 1)
         ends = now + profile.probe_every_s * (self.health + 1)
-        pings = profile.direct_pings
-        steps = [(now + timeout * at / pings, "ping") for at in range(1, pings)]
+        # Pinging goes on at the same pace to the end: under loss that is what keeps live peers from being accused.
+        every = profile.probe_timeout_s / profile.direct_pings
+        last = timeout if profile.direct_pings == 1 else ends - now
+        steps = [(now + every * at, "ping") for at in range(1, int(last / every))]
         steps += [(now + timeout, "ask others"), (ends, "end")]
+        steps.sort()
         self._begin(_Probe(name, peer.addr, steps, ends))
 
     def on_ping(self, ping: Ping, addr: Address) -> None:

@@ -42,8 +42,10 @@ class Window:
             self._bits = ((self._bits << ahead) | 1) & ((1 << WINDOW) - 1) if ahead < WINDOW else 1
             self._top = counter
             return True
+        if -ahead >= WINDOW:
+            return False
         bit = 1 << -ahead
-        if -ahead >= WINDOW or self._bits & bit:
+        if self._bits & bit:
             return False
         self._bits |= bit
         return True

@@ -67,7 +67,8 @@ class Invariants:
         mirror = self._mirrors.get((host.name, own.incarnation))
         if mirror is None:
             mirror = self._mirrors[host.name, own.incarnation] = _Mirror(own.version)
-            for item in [*own.records(), *own.facts.values()]:
+            items: list[Item] = [*own.records(), *own.facts.values()]
+            for item in items:
                 self._apply(mirror, item, added=True)
         elif mirror.version == own.version:
             return

@@ -100,6 +100,9 @@ class World:
         self.limit = limit
         self.hosts: dict[str, Host] = {}
         self.steps = 0
+        self._starts = 0
+        # Hosts, by address, that lose more than the weather says.
+        self.lossy: dict[str, float] = {}
         # Called after whatever a host did; a test puts its invariants here.
         self.after: Callable[[Host], None] | None = None
         self.on_datagram: Callable[[Host, bytes, Address], None] | None = None
@@ -148,8 +151,9 @@ class World:
         return fresh
 
     def wall_ms(self) -> int:
-        """What the clock on the wall says."""
-        return WALL_MS + int(self.now * 1000)
+        """What the clock on the wall says; no two daemons start in the same millisecond."""
+        self._starts += 1
+        return WALL_MS + int(self.now * 1000) + self._starts
 
     def pause(self, host: Host) -> None:
         """The host stops running; what comes waits in its socket."""
@@ -281,7 +285,8 @@ class World:
             host.datagrams_out += 1
             if self.on_datagram is not None:
                 self.on_datagram(host, data, addr)
-            if weather.loss and rng() < weather.loss:
+            loss = self._loss(host.addr[0], addr[0])
+            if loss and rng() < loss:
                 continue
             at = now + low + rng() * (high - low)
             if weather.overtaken and rng() < weather.overtaken:
@@ -289,6 +294,11 @@ class World:
             heappush(queue, (at, next(self._order), self._deliver, (host, addr, data)))
             if weather.double and rng() < weather.double:
                 heappush(queue, (at + rng() * 0.01, next(self._order), self._deliver, (host, addr, data)))
+
+    def _loss(self, one: str, other: str) -> float:
+        if not self.lossy:
+            return self.weather.loss
+        return max(self.weather.loss, self.lossy.get(one, 0.0), self.lossy.get(other, 0.0))
 
     def _deliver(self, sender: Host, addr: Address, data: bytes) -> None:
         host = self._by_addr.get(addr)

@@ -54,9 +54,14 @@ class Standing:
         moved: Moved | None
         match said:
             case Alive():
+                known = core.members.get(said.name)
+                before = known.addr if known else None
                 moved = core.members.on_alive(said, now)
                 if moved is None:
                     self._contest(said, addr)
+                elif before is not None and before != moved.peer.addr:
+                    # Whoever is still there by this name has to know; nobody else would tell it.
+                    core.outbox.post(before, said)
             case Suspect():
                 moved = core.members.on_suspect(said, now)
             case Dead():

@@ -62,6 +62,7 @@ class Transport:
         self._tasks: asyncio.TaskGroup
         self._udp: asyncio.DatagramTransport
         self._running: set[asyncio.Task[None]] = set()
+        self._started = False
         self.datagrams_dropped = 0
 
     @contextlib.asynccontextmanager
@@ -72,11 +73,14 @@ class Transport:
         """
         self._loop = asyncio.get_running_loop()
         async with contextlib.AsyncExitStack() as parts:
+            server = await self._listen(parts, host, port)
             self._tasks = await parts.enter_async_context(asyncio.TaskGroup())
             parts.callback(self._cancel_all)
-            await self._listen(parts, host, port)
-            self._spawn(self._hand_out_events())
+            parts.callback(server.close)
             parts.callback(self._stop_timer)
+            self._started = True
+            self._spawn(self._hand_out_events())
+            await server.start_serving()
             self._node.start(self._now())
             self._pump()
             try:
@@ -120,8 +124,9 @@ class Transport:
 
     def datagram_received(self, data: bytes, addr: Address) -> None:
         """A datagram came."""
-        self._node.receive(data, (addr[0], addr[1]), self._now())
-        self._pump()
+        if self._started:
+            self._node.receive(data, (addr[0], addr[1]), self._now())
+            self._pump()
 
     def _now(self) -> float:
         return self._loop.time()
@@ -216,9 +221,9 @@ class Transport:
 
     # Sockets.
 
-    async def _listen(self, parts: contextlib.AsyncExitStack, host: str, port: int) -> None:
+    async def _listen(self, parts: contextlib.AsyncExitStack, host: str, port: int) -> asyncio.Server:
         try:
-            server = await asyncio.start_server(self._accepted, host, port, backlog=BACKLOG)
+            server = await asyncio.start_server(self._accepted, host, port, backlog=BACKLOG, start_serving=False)
             parts.callback(server.close)
             # Port 0 lets the kernel choose; both sockets have to have the same one.
             chosen = server.sockets[0].getsockname()[1]
@@ -231,6 +236,7 @@ class Transport:
         raw = self._udp.get_extra_info("socket")
         with contextlib.suppress(OSError):
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        return server
 
     def _act(self, action: Dial | Send | Close) -> None:
         match action:

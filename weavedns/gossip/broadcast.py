@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from random import Random
 
 from weavedns.gossip.codec import encode, join, pack
+from weavedns.gossip.dice import Dice
 from weavedns.gossip.message import Message
 from weavedns.gossip.profile import Profile
 from weavedns.gossip.seal import Sealer
@@ -69,7 +69,7 @@ class _Rumor:
 class Rumors:
     """What this node has heard first and passes on in rounds, each to a few random peers."""
 
-    def __init__(self, profile: Profile, rng: Random) -> None:
+    def __init__(self, profile: Profile, rng: Dice) -> None:
         self._profile = profile
         self._rumors: dict[Hashable, _Rumor] = {}
         self._last = -1.0

@@ -6,11 +6,11 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from random import Random
 from typing import NamedTuple
 
 from weavedns.gossip.broadcast import Outbox, Rumors
 from weavedns.gossip.codec import encode
+from weavedns.gossip.dice import Dice
 from weavedns.gossip.events import Address, Event, RecordsChanged
 from weavedns.gossip.membership import Members, Peer
 from weavedns.gossip.message import Alive, Dead, Leave, Statement, Suspect
@@ -68,7 +68,7 @@ class Need(NamedTuple):
 class Core:
     """One node's state that more than one of its parts needs."""
 
-    def __init__(self, config: Config, catalog: Catalog, rng: Random, wall_ms: int) -> None:
+    def __init__(self, config: Config, catalog: Catalog, rng: Dice, wall_ms: int) -> None:
         self.config = config
         self.profile = config.profile
         self.catalog = catalog

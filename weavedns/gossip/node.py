@@ -8,11 +8,11 @@ and call `handle_timer` when `get_timer` is due.
 from __future__ import annotations
 
 from collections.abc import Callable
-from random import Random
 from typing import Any
 
 from weavedns.gossip import codec
 from weavedns.gossip.core import Config, Core, Stats
+from weavedns.gossip.dice import Dice
 from weavedns.gossip.events import Address, Event
 from weavedns.gossip.inbound import Inbound, Parts
 from weavedns.gossip.links import Action, Links
@@ -39,7 +39,7 @@ class Node:
     `random.SystemRandom` when there is a password.
     """
 
-    def __init__(self, config: Config, catalog: Catalog, rng: Random, *, wall_ms: int) -> None:
+    def __init__(self, config: Config, catalog: Catalog, rng: Dice, *, wall_ms: int) -> None:
         self._core = core = Core(config, catalog, rng, wall_ms)
         sessions = Sessions(rng.randbytes)
         self._spread = Spread(core)

@@ -1,6 +1,6 @@
 """How fast, how cheaply and how surely peers agree, on the simulator: real nodes and codec, virtual time and network.
 
-    python -m bench.gossip            everything; about half an hour on one core
+    python -m bench.gossip            everything; about ten minutes on one core
     python -m bench.gossip --quick    small numbers, to see that it works
 
 The same simulator also runs memberlist's default LAN parameters, to compare with. Writes bench/results/gossip.md.
@@ -27,12 +27,12 @@ GIVE_UP_S = 120.0
 class Plan:
     """What is measured; each row is peers and trials."""
 
-    spread: Sequence[tuple[int, int]] = ((3, 1000), (10, 1000), (100, 300), (500, 100), (1000, 40))
+    spread: Sequence[tuple[int, int]] = ((3, 1000), (10, 500), (100, 100), (500, 30), (1000, 10))
     losses: Sequence[float] = (0.0, 0.1, 0.3)
-    memberlist: Sequence[tuple[int, int]] = ((3, 300), (10, 300), (100, 100), (500, 40))
+    memberlist: Sequence[tuple[int, int]] = ((3, 300), (10, 200), (100, 40), (500, 12))
     idle: Sequence[int] = (3, 10, 100, 500)
-    hide: Sequence[tuple[int, int]] = ((3, 100), (10, 200), (100, 100), (500, 50))
-    false_deaths: Sequence[tuple[int, float]] = ((3, 3600.0), (10, 3600.0), (30, 3600.0))
+    hide: Sequence[tuple[int, int]] = ((3, 100), (10, 100), (100, 50), (500, 25))
+    false_deaths: Sequence[tuple[int, float]] = ((3, 3600.0), (10, 3600.0))
     join_records: int = 100_000
     speed: Sequence[int] = (100, 1000)
 

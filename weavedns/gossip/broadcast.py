@@ -14,6 +14,7 @@ from weavedns.gossip.seal import Sealer
 Address = tuple[str, int]
 
 MAX_RUMORS = 4_096
+BUSY_RUMORS = 32
 # What one round may send to one peer.
 DATAGRAMS_A_ROUND = 8
 MAX_QUEUED_DATAGRAMS = 16_384
@@ -88,7 +89,9 @@ class Rumors:
         elif sent_to_all:
             due = now + self._profile.first_round_s
         else:
-            due = max(now, self._last + self._profile.coalesce_s)
+            # With much to tell, what is told shares rounds instead of going out at once.
+            busy = len(self._rumors) >= BUSY_RUMORS
+            due = max(now, self._last + (self._profile.round_every_s if busy else self._profile.coalesce_s))
         self._rumors.pop(key, None)
         self._rumors[key] = _Rumor(data, rounds, due, sent=int(sent_to_all))
         if len(self._rumors) > MAX_RUMORS:
@@ -117,7 +120,8 @@ class Rumors:
 
     def round(self, now: float, room_bytes: int, targets: int) -> list[bytes]:
         """The messages of the round that is due, the least told first; to be sent to `targets` peers."""
-        due = [(rumor.sent, key, rumor) for key, rumor in self._rumors.items() if rumor.due <= now]
+        until = now + (self._profile.round_every_s / 2 if len(self._rumors) >= BUSY_RUMORS else 0.0)
+        due = [(rumor.sent, key, rumor) for key, rumor in self._rumors.items() if rumor.due <= until]
         due.sort(key=lambda each: each[0])
         budget = DATAGRAMS_A_ROUND * room_bytes
         out: list[bytes] = []

@@ -26,6 +26,7 @@ from weavedns.gossip.spread import Spread
 # How long the holder of a name has to show that it is still there.
 NAME_CHECK_S = 1.0
 NAME_CHECK_PINGS = 4
+JUMP_BITS = 20
 # A statement heard in a sync is passed on, but not those of a whole cluster that is being joined.
 ROWS_PASSED_ON = 32
 # How long after a peer came its records may take to come by themselves before they are fetched.
@@ -122,7 +123,8 @@ class Standing:
     def jump(self, heard: int, now: float) -> None:
         """Publish anew as an incarnation above `heard`."""
         core = self._core
-        core.incarnation = max(core.incarnation, heard) + 1
+        # Not just one higher: an earlier life that few have heard of may have jumped from the same number.
+        core.incarnation = max(core.incarnation, heard) + 1 + core.rng.getrandbits(JUMP_BITS)
         core.rebuttal = 0
         core.sealer.restart(core.incarnation)
         core.catalog.restart(core.incarnation)

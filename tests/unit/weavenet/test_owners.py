@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import TypeVar
 
 import pytest
 from hypothesis import settings
@@ -18,7 +20,9 @@ from weavenet.ipam.wire import SharedClaim, claim_key, decode_ring, encode_claim
 
 RANGE = IPv4Network("10.2.0.0/26")
 DNS = IPv4Network("10.2.0.48/28")
-SUBNETS = [IPv4Network(each) for each in ("10.2.0.0/27", "10.2.0.8/29", "10.2.0.32/28")]
+SUBNETS = [IPv4Network(each) for each in ("10.2.0.0/29", "10.2.0.32/29")]
+
+_T = TypeVar("_T")
 
 
 class Host:
@@ -51,6 +55,7 @@ class Hosts(RuleBasedStateMachine):
 
     NAMES = st.sampled_from(["a", "b", "c"])
     HOLDERS = st.sampled_from(["x", "y", "z", "w"])
+    GIFTS = st.lists(st.sampled_from([True, True, False]), min_size=1, max_size=4)
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,31 +71,37 @@ class Hosts(RuleBasedStateMachine):
             host.ring.merge(first.ring.update())
             host.save()
 
-    @rule(name=NAMES, holder=HOLDERS, subnet=st.sampled_from(SUBNETS), default=st.booleans())
-    def attach(self, name: str, holder: str, subnet: IPv4Network, default: bool) -> None:
+    @rule(name=NAMES, holder=HOLDERS, subnet=st.sampled_from([None, *SUBNETS]), gifts=GIFTS)
+    def attach(self, name: str, holder: str, subnet: IPv4Network | None, gifts: list[bool]) -> None:
         host = self.hosts[name]
-        endpoint: Endpoint = Default() if default else InSubnet(subnet)
-        try:
-            found = host.allocator.request(name + holder, holder, endpoint, self.now)
-        except NoAddressError:
-            return
-        if isinstance(found, Wanted):
-            assert name not in found.owners
-            assert found.owners
-            return
-        assert found.ip not in DNS
-        host.used.setdefault(name + holder, set()).add(found)
+        endpoint: Endpoint = Default() if subnet is None else InSubnet(subnet)
+        found = self.asking(host, lambda: host.allocator.request(name + holder, holder, endpoint, self.now), gifts)
+        if found is not None:
+            assert found.ip not in DNS
+            host.used.setdefault(name + holder, set()).add(found)
 
-    @rule(name=NAMES)
-    def have_a_dns_address(self, name: str) -> None:
+    @rule(name=NAMES, gifts=GIFTS)
+    def have_a_dns_address(self, name: str, gifts: list[bool]) -> None:
         host = self.hosts[name]
-        try:
-            found = host.allocator.claim_dns(None, [host.dns] if host.dns else [], self.now)
-        except NoAddressError:
-            return
-        if not isinstance(found, Wanted):
+        carried = [host.dns] if host.dns else []
+        found = self.asking(host, lambda: host.allocator.claim_dns(None, carried, self.now), gifts)
+        if found is not None:
             assert host.dns in {None, found}
             host.dns = found
+
+    def asking(self, host: Host, ask: Callable[[], _T | Wanted], gifts: list[bool]) -> _T | None:
+        """What an allocator finds when those it names are asked; each answer arrives or does not."""
+        for heard in gifts:
+            try:
+                found = ask()
+            except NoAddressError:
+                return None
+            if not isinstance(found, Wanted):
+                return found
+            assert found.owners
+            assert host.me.name not in found.owners
+            self.give(found.owners[0], host.me.name, found.subnet, heard)
+        return None
 
     @rule(name=NAMES, holder=HOLDERS, removed=st.booleans())
     def end(self, name: str, holder: str, removed: bool) -> None:

@@ -41,6 +41,8 @@ class RingKeeper:
         self.ring = ring
         self.seeding = seeding
         self.troubles: dict[str, str] = {}
+        # False until all addresses in use here are known.
+        self.may_give = False
         self._file = file
         self._token = token
         self._saved: Kept | None = None
@@ -152,6 +154,8 @@ class RingKeeper:
         match question:
             case wire.AskRing(ring):
                 self.merge(peer, wire.decode_ring(ring))
+            case wire.AskSpace() if not self.may_give:
+                raise RingError("it does not know yet which addresses its containers use")
             case wire.AskSpace(ring, life):
                 subnet = wire.subnet_of(question)
                 self.merge(peer, wire.decode_ring(ring))

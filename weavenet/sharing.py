@@ -106,6 +106,10 @@ class Sharing:
             # One host can do without; whatever is to go to others fails until it can be saved.
             self._keeper.tell("file", str(exc))
 
+    def recovered(self) -> None:
+        """The addresses that containers use here are all known: from now on free ones may be given away."""
+        self._keeper.may_give = True
+
     async def run(self) -> None:
         """Find or make the ring and keep the others informed, until cancelled."""
         while True:

@@ -68,7 +68,7 @@ class Peer:
         self.keeper: RingKeeper
         self._running: asyncio.Task[None] | None = None
 
-    async def open(self) -> None:
+    async def open(self, *, recovered: bool = True) -> None:
         self.file = RingFile(self.wire.folder / f"{self.name}.ring")
         self.keeper = await RingKeeper.open(
             self.file,
@@ -80,6 +80,8 @@ class Peer:
         )
         self.sharing = Sharing(self.keeper, self, clock=lambda: self.now)
         await self.sharing.start()
+        if recovered:
+            self.sharing.recovered()
 
     def run(self) -> None:
         self._running = asyncio.create_task(self.sharing.run())

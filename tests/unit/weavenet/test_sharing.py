@@ -194,6 +194,18 @@ async def test_a_peer_that_lost_its_disk_owns_nothing_of_what_it_owned(wire: Wir
     assert no_address_has_two_owners(host1, host2)
 
 
+async def test_nothing_is_given_before_the_addresses_in_use_are_known(wire: Wire) -> None:
+    host1, host2 = await wire.launch("host1"), await wire.launch("host2", "host1")
+    await host1.file.close()
+    await host1.open(recovered=False)
+    await ready(host1, host2)
+    wanted = host2.sharing.allocator.wants(host2.now)
+    assert wanted is not None
+    assert not await host2.sharing._ask_around(wanted)
+    host1.sharing.recovered()
+    assert await host2.obtain("c") == "10.2.128.0/16"
+
+
 async def test_who_takes_over_has_the_addresses_of_a_peer_that_does_not_return(wire: Wire) -> None:
     host1 = await wire.launch("host1")
     host2, host3 = await wire.launch("host2", "host1"), await wire.launch("host3", "host1")

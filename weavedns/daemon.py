@@ -254,7 +254,10 @@ class Daemon:
             text = await asyncio.to_thread(_read_text, RESOLV_CONF)
             if text != seen:
                 seen = text
-                if self._upstreams.replace(parse_resolv_conf(text, own)):
+                servers = parse_resolv_conf(text, own)
+                # A file without servers is being written, or the host is off line: the servers that we know then
+                # fail by themselves, and what they said last is still given.
+                if servers and self._upstreams.replace(servers):
                     self._dns.upstreams_changed()
             await asyncio.sleep(RESOLV_CONF_EVERY_S)
 

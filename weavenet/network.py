@@ -83,6 +83,28 @@ class WeaveNetwork:
         """The addresses of the DNS subnet that the bridge has, maybe from an earlier launch; raises NetworkError."""
         return await asyncio.to_thread(self._carried_before)
 
+    async def reach_out(self, overlay_port: int, *, anew: bool = True) -> list[IPv4Address]:
+        """Have an overlay from now on; without `anew` only if an earlier launch left one. Whom it floods by now.
+
+        Raises NetworkError.
+        """
+        async with self._changing:
+            overlay = self._overlay or Overlay(self.bridge, overlay_port)
+            known = await asyncio.to_thread(self._flooded, overlay)
+            if known is not None or anew:
+                self._overlay = overlay
+            return sorted(known or ())
+
+    @property
+    def overlay_device(self) -> str:
+        """The name of the overlay's device; empty while the network ends at this host."""
+        return self._overlay.device if self._overlay else ""
+
+    @property
+    def peers(self) -> list[IPv4Address]:
+        """The hosts that the overlay was told to reach."""
+        return sorted(self._peers or ())
+
     async def set_peers(self, addresses: Iterable[IPv4Address]) -> bool:
         """Join this network with that of the hosts at these underlay addresses, and of no other.
 
@@ -178,6 +200,12 @@ class WeaveNetwork:
 
     def _overlay_peers(self, netlink: Netlink, overlay: Overlay) -> frozenset[IPv4Address]:
         return overlays.flooded(netlink, overlay) if self._peers is None else self._peers
+
+    def _flooded(self, overlay: Overlay) -> frozenset[IPv4Address] | None:
+        with Netlink(self.namespace) as netlink:
+            if netlink.vxlan(overlay.device) is None:
+                return None
+            return overlays.flooded(netlink, overlay)
 
     def _carried_before(self) -> list[IPv4Address]:
         with Netlink(self.namespace) as netlink:

@@ -13,7 +13,7 @@ from ipaddress import IPv4Network
 
 import msgspec
 
-from weavenet.errors import RingError
+from weavenet.errors import ForeignRingError, RingError
 from weavenet.ipam import wire
 from weavenet.ipam.allocator import Allocator
 from weavenet.ipam.ring import Owner, Ring, Update, founder
@@ -71,6 +71,11 @@ class RingKeeper:
         if kept is not None and kept.ring:
             try:
                 ring.merge(wire.decode_ring(kept.ring))
+            except ForeignRingError:
+                # Launched with another range: what it owned of the earlier one is of no use.
+                log.warning("the range is another than before: this peer owns nothing of it yet")
+                kept = None
+                ring = Ring(weave_range, Owner(name, token()))
             except RingError as exc:
                 raise file.damaged(str(exc)) from exc
         return cls(

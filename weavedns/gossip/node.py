@@ -105,6 +105,10 @@ class Node:
         """One other peer; to be read only."""
         return self._core.members.get(name)
 
+    def seeds(self) -> dict[Address, str]:
+        """Where to join, each with the name of the peer that it led to, maybe this one itself; "" while it has not."""
+        return self._rendezvous.seeds()
+
     def start(self, now: float) -> None:
         """Begin. What the catalog has by now is published as a whole, so it should be complete."""
         self._prober.start(now)

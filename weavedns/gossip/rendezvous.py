@@ -67,6 +67,10 @@ class Rendezvous:
                 seed.tries = 0
                 self._core.timers.set(("join", number), now)
 
+    def seeds(self) -> dict[Address, str]:
+        """Each seed with the name of the peer that it led to."""
+        return {seed.addr: self._core.name if seed.itself else seed.peer for seed in self._seeds}
+
     def drop_seeds(self, name: str) -> None:
         """A peer is forgotten: its address is not tried any more."""
         for seed in self._seeds:

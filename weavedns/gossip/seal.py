@@ -43,6 +43,7 @@ class Rejection(StrEnum):
     PLAINTEXT = "plaintext although this cluster has a password"
     ENCRYPTED = "encrypted although no password is set here"
     UNKNOWN_KEY = "sealed with another password"
+    OTHER_VERSION = "of another version of the peer protocol: run the same release of weavedns on all hosts"
     FORGED = "forged or damaged"
     REPLAYED = "a repetition"
     CHALLENGED = "from a boot that has yet to prove itself"
@@ -151,8 +152,10 @@ class Sealer:
 
     def open(self, data: bytes) -> tuple[Header, bytes] | Rejection:
         """The header and the body of a datagram, when it was sealed with one of the keys."""
-        if len(data) > MAX_DATAGRAM_BYTES or len(data) < _PREFIX_BYTES or data[:2] != MAGIC or data[2] != PROTOCOL:
+        if len(data) > MAX_DATAGRAM_BYTES or len(data) < _PREFIX_BYTES or data[:2] != MAGIC:
             return Rejection.MALFORMED
+        if data[2] != PROTOCOL:
+            return Rejection.OTHER_VERSION
         number, size = data[3], data[4]
         end = _PREFIX_BYTES + size + _NUMBERS_BYTES
         if not 0 < size <= MAX_NAME or len(data) < end:

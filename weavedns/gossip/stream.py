@@ -90,8 +90,14 @@ class Stream:
     def receive(self, data: bytes) -> list[bytes]:
         """The bodies of the frames that are complete; raises PeerWireError, after which the stream is of no use."""
         self._in += data
-        if self.peer is None and not self._read_hello():
-            return []
+        try:
+            if self.peer is None and not self._read_hello():
+                return []
+        except RefusedError:
+            # So that the other side sees for itself what does not fit.
+            if not self._hello and self._in[:2] == STREAM_MAGIC:
+                self._say_hello(self._keyring.keys[0] if self._keyring.keys else None)
+            raise
         frames = []
         while len(self._in) >= LENGTH_BYTES:
             length = bytes(self._in[:LENGTH_BYTES])
@@ -133,11 +139,13 @@ class Stream:
 
     def _read_hello(self) -> bool:
         if len(self._in) < _PREFIX_BYTES:
-            if not (STREAM_MAGIC + bytes((PROTOCOL,))).startswith(self._in[:3]):
+            if not STREAM_MAGIC.startswith(self._in[:2]):
                 raise RefusedError(Rejection.MALFORMED)
             return False
-        if self._in[:2] != STREAM_MAGIC or self._in[2] != PROTOCOL or not 0 < self._in[4] <= MAX_NAME:
+        if self._in[:2] != STREAM_MAGIC or not 0 < self._in[4] <= MAX_NAME:
             raise RefusedError(Rejection.MALFORMED)
+        if self._in[2] != PROTOCOL:
+            raise RefusedError(Rejection.OTHER_VERSION)
         number = self._in[3]
         if (number == PLAIN) == bool(self._keyring.keys):
             raise RefusedError(Rejection.PLAINTEXT if number == PLAIN else Rejection.ENCRYPTED)

@@ -63,11 +63,13 @@ class Transport:
         self._udp: asyncio.DatagramTransport
         self._running: set[asyncio.Task[None]] = set()
         self._started = False
+        # False: it ends as for a restart, and the others wait a while for its return.
+        self.leaves = True
         self.datagrams_dropped = 0
 
     @contextlib.asynccontextmanager
     async def serving(self, host: str, port: int) -> AsyncIterator[None]:
-        """Listen on an address and run the node until the block ends, when it leaves the cluster.
+        """Listen on an address and run the node until the block ends, when it leaves the cluster if it `leaves`.
 
         Raises ListenError when the address cannot be had.
         """
@@ -86,7 +88,8 @@ class Transport:
             try:
                 yield
             finally:
-                await self._leave()
+                if self.leaves:
+                    await self._leave()
 
     @property
     def port(self) -> int:

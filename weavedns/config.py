@@ -96,7 +96,7 @@ def settings(
     port: int | None = None,
     advertise: str | None = None,
     overlay_port: int = DEFAULT_OVERLAY_PORT,
-    passwords: Sequence[str] = (),
+    passwords: Sequence[str] = (),  # the one to use first
     profile: str = DEFAULT_PROFILE,
 ) -> Settings:
     """Check every setting and the ones that must fit together; raises ConfigError for the first that is wrong."""
@@ -160,8 +160,12 @@ def peer_address(text: str, default_port: int = DEFAULT_PORT) -> SocketAddress:
     return host, number
 
 
-def read_passwords(path: Path) -> list[str]:
-    """The passwords in a file, one a line, the one to use first; raises ConfigError."""
+def passwords(given: str | None, path: Path | None) -> list[str]:
+    """The password that is given, or those in a file, one a line, the one to use first; raises ConfigError."""
+    if path is None:
+        return [] if given is None else [given]
+    if given is not None:
+        raise ConfigError("--password and --password-file are both given; leave one out")
     try:
         lines = path.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as exc:

@@ -162,11 +162,7 @@ def launch(
     again.
     """
     try:
-        passwords = [password] if password is not None else []
-        if password_file is not None:
-            if passwords:
-                raise ConfigError("--password and --password-file are both given; leave one out")
-            passwords = config.read_passwords(password_file)
+        passwords = config.passwords(password, password_file)
         settings = config.settings(
             http=None if no_http else http, network=not no_network, passwords=passwords, **values
         )

@@ -41,9 +41,7 @@ from weavedns.gossip.standing import Standing
 
 COMPLAIN_EVERY_S = 60.0
 MAX_COMPLAINTS = 256
-_OF_INTEREST = frozenset(
-    {Rejection.PLAINTEXT, Rejection.ENCRYPTED, Rejection.UNKNOWN_KEY, Rejection.OTHER_VERSION}
-)
+_OF_INTEREST = frozenset({Rejection.PLAINTEXT, Rejection.ENCRYPTED, Rejection.UNKNOWN_KEY, Rejection.OTHER_VERSION})
 
 Handler = Callable[[Any, Header, Address, float], object]
 

@@ -170,7 +170,7 @@ class Links:
         self._core.stats.stream_bytes_out += len(out)
         return out
 
-    def closed(self, number: int, now: float) -> None:
+    def closed(self, number: int, now: float, why: str = "") -> None:
         """A stream is gone."""
         link = self._links.pop(number, None)
         if link is None:
@@ -178,7 +178,7 @@ class Links:
         self._core.timers.cancel(("link", number))
         if not link.closing:
             ok = link.talk is not None and link.talk.over
-            self._report(link, now, ok=ok, why="the connection was closed; is the password the same?")
+            self._report(link, now, ok=ok, why=why or "the connection was closed; is the password the same?")
 
     def timed_out(self, number: int, now: float) -> None:
         """A stream did not move for too long."""

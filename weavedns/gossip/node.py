@@ -106,7 +106,7 @@ class Node:
         return self._core.members.get(name)
 
     def seeds(self) -> dict[Address, str]:
-        """Where to join, each with the name of the peer that it led to, maybe this one itself; "" while it has not."""
+        """Where to join, each with the name of the peer that it led to, maybe this one itself; "" before."""
         return self._rendezvous.seeds()
 
     def start(self, now: float) -> None:
@@ -184,9 +184,9 @@ class Node:
         """The next bytes to write; empty when there are none for now. At most a frame of 1 MiB at a time."""
         return self._links.data(number, now)
 
-    def stream_closed(self, number: int, now: float) -> None:
-        """A stream is gone, or a Dial failed."""
-        self._links.closed(number, now)
+    def stream_closed(self, number: int, now: float, why: str = "") -> None:
+        """A stream is gone, or a Dial failed, and then maybe it is known why."""
+        self._links.closed(number, now, why)
         self._arm()
 
     # Time and events.

@@ -152,10 +152,9 @@ class Sealer:
 
     def open(self, data: bytes) -> tuple[Header, bytes] | Rejection:
         """The header and the body of a datagram, when it was sealed with one of the keys."""
-        if len(data) > MAX_DATAGRAM_BYTES or len(data) < _PREFIX_BYTES or data[:2] != MAGIC:
-            return Rejection.MALFORMED
-        if data[2] != PROTOCOL:
-            return Rejection.OTHER_VERSION
+        if len(data) > MAX_DATAGRAM_BYTES or len(data) < _PREFIX_BYTES or data[:3] != MAGIC + bytes((PROTOCOL,)):
+            other = len(data) >= _PREFIX_BYTES and data[:2] == MAGIC and data[2] != PROTOCOL
+            return Rejection.OTHER_VERSION if other else Rejection.MALFORMED
         number, size = data[3], data[4]
         end = _PREFIX_BYTES + size + _NUMBERS_BYTES
         if not 0 < size <= MAX_NAME or len(data) < end:

@@ -260,7 +260,9 @@ class Transport:
                 reader, writer = await asyncio.open_connection(*addr)
         except (OSError, TimeoutError) as exc:
             log.debug("no stream to %s: %s", addr, exc)
-            self._gone(link)
+            self._gone(
+                link, why=f"it cannot be reached: {exc.strerror if isinstance(exc, OSError) else ''}".rstrip(": ")
+            )
             return
         self._node.stream_opened(link, writer.get_extra_info("peername")[:2])
         self._pump()
@@ -311,9 +313,9 @@ class Transport:
                     await connection.wanted.wait()
         writer.close()
 
-    def _gone(self, link: int) -> None:
+    def _gone(self, link: int, why: str = "") -> None:
         del self._connections[link]
-        self._node.stream_closed(link, self._now())
+        self._node.stream_closed(link, self._now(), why)
         self._pump()
 
 

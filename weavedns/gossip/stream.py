@@ -93,9 +93,9 @@ class Stream:
         try:
             if self.peer is None and not self._read_hello():
                 return []
-        except RefusedError:
+        except RefusedError as exc:
             # So that the other side sees for itself what does not fit.
-            if not self._hello and self._in[:2] == STREAM_MAGIC:
+            if not self._hello and exc.why is not Rejection.MALFORMED:
                 self._say_hello(self._keyring.keys[0] if self._keyring.keys else None)
             raise
         frames = []

@@ -84,7 +84,7 @@ def status(client: Client) -> None:
     click.echo(client.call("GET", "/v1/net/status"), nl=False)
 
 
-@main.group(cls=click.Group)
+@main.group(cls=click.Group, epilog="\b\nExamples:\n  weavenet ipam takeover host3\n  weavenet ipam seed")
 def ipam() -> None:
     """Decide by hand how the addresses are shared out between hosts."""
 

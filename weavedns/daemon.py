@@ -9,15 +9,15 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import Collection, Coroutine
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
 from weavedns import __version__, process
 from weavedns.added import AddedStore
-from weavedns.cluster.addresses import Carrier
-from weavedns.cluster.cluster import DNS_FACT, NO_NETWORK_FACT, OVERLAY_FACT, Cluster, Hooks
+from weavedns.cluster.hosts import Hosts
 from weavedns.cluster.reach import Reach
 from weavedns.config import Settings
 from weavedns.containers.engine import Engine
@@ -38,8 +38,6 @@ from weavedns.zones import ZoneEvent, ZoneRejected, ZoneWatcher
 from weavenet.attach import Attacher
 from weavenet.ipam.allocator import Wanted
 from weavenet.network import WeaveNetwork
-from weavenet.ringfile import RingFile
-from weavenet.ringkeeper import RingKeeper
 from weavenet.sharing import Sharing
 
 log = logging.getLogger(__name__)
@@ -100,19 +98,13 @@ class Daemon:
         self._zones = ZoneWatcher(
             settings.zones, owner=settings.name, domain=settings.domain, default_ttl_s=settings.ttl_s
         )
-        self._cluster: Cluster | None = None
-        if settings.port is not None:
-            hooks = Hooks(self._answers.apply, self._facts_changed, self._peer_left, self._fail)
-            self._cluster = Cluster(settings, self._catalog, hooks)
-            self._cluster.answer_with(peers.REMOVE, self._remove_for)
-        self._carrier = Carrier(self._cluster, self._catalog)
-        self._sharing: Sharing | None = None
-        self._reach: Reach | None = None
-        self._joined = False
+        self._hosts = Hosts(settings, self._catalog, publish=self._answers.apply, lost_name=self._fail)
+        self._hosts.answer_with(peers.REMOVE, partial(peers.removed_for, self._registry))
         self._network: WeaveNetwork | None = None
         self._containers: ContainerService | None = None
         self._tasks: asyncio.TaskGroup
         self._attacher: Attacher
+        self._reach: Reach
         self._running: set[asyncio.Task[None]] = set()
         self._keeping: asyncio.Task[None] | None = None
 
@@ -157,7 +149,7 @@ class Daemon:
             self._in_background(self._follow_resolv_conf())
         if self._containers and self._network:
             await self._find_containers(self._containers, self._network, parts)
-        await self._join(parts)
+        await self._hosts.join(parts, self._network)
         await self._dns.start()
         await parts.enter_async_context(api.serve(operations, listener))
         self._tell()
@@ -171,7 +163,7 @@ class Daemon:
         network = WeaveNetwork(
             weave_range=settings.weave_range, dns_subnet=settings.dns_subnet, dns_address=settings.dns_address
         )
-        sharing = await self._open_sharing(parts)
+        sharing = await self._hosts.open_sharing(parts)
         dns_address = await self._dns_address(sharing, network, parts, operations, listener)
         if dns_address is None:
             return False
@@ -181,8 +173,8 @@ class Daemon:
         if await network.up(dns_address):
             # Made by this launch: if a later part cannot start, it must not stay behind.
             parts.push_async_exit(self._undo_network)
-        self._tell_peers(dns_address)
-        reach = self._reach = Reach(self._cluster, network, settings.overlay_port)
+        self._publish(self._catalog.replace(_PEER, [self._own_record(dns_address)]))
+        reach = self._reach = self._hosts.reach(network)
         attacher = Attacher(
             network,
             sharing.allocator,
@@ -204,24 +196,9 @@ class Daemon:
             names_by_hand=self._registry.names_of,
             removed=self._container_removed,
             forward_for=self._forward_for,
-            ready=self._cluster.met.wait if self._cluster else None,
+            ready=self._hosts.ready,
         )
         return True
-
-    async def _open_sharing(self, parts: contextlib.AsyncExitStack) -> Sharing:
-        settings = self._settings
-        file = RingFile(settings.state_dir / "ring")
-        parts.push_async_callback(file.close)
-        keeper = await RingKeeper.open(
-            file,
-            name=settings.name,
-            weave_range=settings.weave_range,
-            dns_subnet=settings.dns_subnet,
-            default_subnet=settings.subnet,
-        )
-        sharing = self._sharing = self._carrier.sharing = Sharing(keeper, self._carrier)
-        await sharing.start()
-        return sharing
 
     async def _dns_address(
         self,
@@ -240,7 +217,7 @@ class Daemon:
         # Its containers have no addresses of ours, as there is no bridge.
         sharing.recovered()
         operations.go_on_with(self._parts())
-        await self._join(parts)
+        await self._hosts.join(parts, self._network)
         giving = asyncio.create_task(sharing.dns_address(asked, carried))
         stopped = asyncio.create_task(self._stopped.wait())
         try:
@@ -261,15 +238,14 @@ class Daemon:
         self._keeping = self._in_background(network.keep())
         self._in_background(containers.run())
         self._in_background(self._give_when_recovered(containers, network))
-        if self._reach:
-            self._in_background(self._reach.follow(self._attacher))
+        self._in_background(self._reach.follow(self._attacher))
         # A restart must not answer "no such name" for containers that it is still finding again: until then queries
         # wait in the sockets, and other peers answer with what they knew.
         deadline = asyncio.get_running_loop().time() + RECOVERY_S
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
                 await containers.found.wait()
-        await self._join(parts)
+        await self._hosts.join(parts, self._network)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
                 await containers.settled.wait()
@@ -277,44 +253,8 @@ class Daemon:
     async def _give_when_recovered(self, containers: ContainerService, network: WeaveNetwork) -> None:
         if await network.ports():
             await containers.recovered.wait()
-        if self._sharing:
-            self._sharing.recovered()
-
-    async def _join(self, parts: contextlib.AsyncExitStack) -> None:
-        """Be one of the peers from here on."""
-        if self._cluster is None or self._joined:
-            return
-        self._joined = True
-        earlier: Sequence[IPv4Address] = ()
-        if self._sharing is None:
-            self._cluster.tell(NO_NETWORK_FACT, b"")
-        if self._network is not None:
-            earlier = await self._network.reach_out(self._settings.overlay_port, anew=False)
-        await parts.enter_async_context(self._cluster.serving(also=earlier))
-        if self._sharing is not None:
-            tasks = await parts.enter_async_context(asyncio.TaskGroup())
-            parts.callback(tasks.create_task(self._sharing.run()).cancel)
-
-    def _tell_peers(self, dns_address: IPv4Address) -> None:
-        self._publish(self._catalog.replace(_PEER, [self._own_record(dns_address)]))
-        if self._cluster:
-            self._cluster.tell(DNS_FACT, dns_address.packed)
-            self._cluster.tell(OVERLAY_FACT, self._settings.overlay_port.to_bytes(2, "big"))
-
-    def _facts_changed(self, owner: str) -> None:
-        if self._sharing is not None:
-            self._carrier.facts_changed(owner)
-
-    def _peer_left(self, owner: str) -> None:
-        if self._sharing is not None:
-            self._carrier.left(owner)
-
-    async def _remove_for(self, peer: str, body: bytes) -> bytes:
-        try:
-            return await peers.removed_for(self._registry, body)
-        except WeaveError as exc:
-            log.info("peer %s asked to remove what is not here: %s", peer, exc)
-            raise PeerError(str(exc)) from exc
+        if self._hosts.sharing:
+            self._hosts.sharing.recovered()
 
     def _fail(self, why: str) -> None:
         """End with an error, as there is nothing that this peer can do by that name."""
@@ -323,15 +263,13 @@ class Daemon:
 
     def _end_for_a_restart(self) -> None:
         # Service managers end a daemon so when it is to be started again: its names stay answered for a while.
-        if self._cluster:
-            self._cluster.leaves = False
+        self._hosts.end_for_a_restart()
         self._stopped.set()
 
     def _waits_for(self) -> str:
         """Why there is no network part yet; empty when there is, or is to be none."""
-        if self._sharing is None or self._network is not None:
-            return ""
-        return self._sharing.waits_for_dns()
+        sharing = self._hosts.sharing
+        return sharing.waits_for_dns() if sharing and self._network is None else ""
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Do something for as long as the daemon runs; if it fails, so does the daemon, loudly."""
@@ -360,8 +298,8 @@ class Daemon:
             started_at=time.monotonic(),
             upstreams=self._upstreams,
             stop=self._stop,
-            cluster=self._cluster,
-            sharing=self._sharing,
+            cluster=self._hosts.cluster,
+            sharing=self._hosts.sharing,
             network=self._network,
             waits_for=self._waits_for,
         )
@@ -377,8 +315,7 @@ class Daemon:
 
     def _publish(self, changes: list[Change]) -> None:
         self._answers.apply(changes)
-        if self._cluster:
-            self._cluster.publish()
+        self._hosts.publish()
 
     def _republish(self, container_id: str) -> None:
         if self._containers:

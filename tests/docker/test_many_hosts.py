@@ -1,4 +1,4 @@
-"""Three hosts, a real engine on each: names everywhere, addresses nowhere twice, and what happens when one is away."""
+"""Three hosts, real engines: names everywhere, addresses nowhere twice, and what happens when one is gone."""
 
 import json
 import signal
@@ -46,7 +46,16 @@ def launch_all(hosts: Hosts, *flags: str) -> None:
     for host in others:
         host.start_daemon(one.address, *flags)
     for host in hosts:
-        wait_until(lambda host=host: states(host) == ["connected", "connected"], SOON_S, what=lambda: told(hosts))
+        connected(host)
+
+
+def connected(host: Host, count: int = 2, within_s: float = SOON_S) -> None:
+    """Wait until a host knows so many others."""
+    wait_until(
+        lambda: states(host).count("connected") == count,
+        within_s,
+        what=lambda: host.daemon.log if host.daemon else host.name,
+    )
 
 
 def told(hosts: Hosts) -> str:
@@ -104,8 +113,18 @@ def pings(host: Host, container: str, target: str) -> bool:
     return host.run("docker", "exec", container, "ping", "-c1", "-W1", target, check=False).returncode == 0
 
 
+def reaches(host: Host, container: str, target: str) -> None:
+    """Wait until a container's ping is answered."""
+    wait_until(lambda: pings(host, container, target), SOON_S, what=f"{container} on {host.name} to {target}")
+
+
+def has(host: Host, name: str, *data: str) -> None:
+    """Wait until a host answers a name so."""
+    wait_until(lambda: answers(host, name) == sorted(data), SOON_S, what=f"{name} on {host.name}")
+
+
 def test_a_name_is_answered_on_every_host_after_docker_run_on_one(joined: Hosts) -> None:
-    one, two, three = joined
+    two = joined[1]
     run(two, "redis")
     found = [wait_for(host, "redis") for host in joined]
     assert len(found[0]) == 1
@@ -116,7 +135,6 @@ def test_a_name_is_answered_on_every_host_after_docker_run_on_one(joined: Hosts)
 
 
 def test_containers_of_different_hosts_reach_each_other_by_name(joined: Hosts) -> None:
-    one, two, three = joined
     for host in joined:
         run(host, f"app{host.name}")
     for host in joined:
@@ -124,11 +142,7 @@ def test_containers_of_different_hosts_reach_each_other_by_name(joined: Hosts) -
             wait_for(host, f"app{other.name}")
     for host in joined:
         for other in joined:
-            wait_until(
-                lambda host=host, other=other: pings(host, f"app{host.name}", f"app{other.name}"),
-                SOON_S,
-                what=f"{host.name} to {other.name}",
-            )
+            reaches(host, f"app{host.name}", f"app{other.name}")
 
 
 def test_each_peer_has_its_own_dns_address_and_containers_know_the_others(joined: Hosts) -> None:
@@ -161,7 +175,7 @@ def test_what_is_added_on_one_host_is_seen_and_removed_on_any(joined: Hosts) -> 
     assert {row["peer"] for row in rows if row["name"] == "db.weave.local"} == {"h2"}
     three.run("weavedns", "remove", "db", "192.0.2.10")
     for host in joined:
-        wait_until(lambda host=host: answers(host, "db") == ["192.0.2.11"])
+        has(host, "db", "192.0.2.11")
     one.run("weavedns", "remove", "db")
     for host in joined:
         wait_for(host, "db", 0)
@@ -171,7 +185,7 @@ def test_what_is_added_on_one_host_is_seen_and_removed_on_any(joined: Hosts) -> 
 
 
 def test_a_killed_daemon_that_restarts_is_not_missed(joined: Hosts) -> None:
-    one, two, three = joined
+    one, two, _ = joined
     run(one, "redis")
     run(two, "app")
     (address,) = wait_for(two, "redis")
@@ -187,7 +201,7 @@ def test_a_killed_daemon_that_restarts_is_not_missed(joined: Hosts) -> None:
         asked += 1
     assert asked > 20
     one.wait_for_daemon()
-    wait_until(lambda: states(one) == ["connected", "connected"], SOON_S, what=lambda: told(joined))
+    connected(one)
     assert answers(one, "redis") == [address]
     wait_for(one, "app")
     assert pings(two, "app", address)
@@ -227,16 +241,14 @@ def test_what_belongs_to_a_dead_peer_is_not_removed_and_it_can_be_forgotten(thre
     assert removed.returncode == 1
     assert "h3, which is not there" in removed.stderr
     one.run("weavedns", "forget", "h3")
-    for host in (one, two):
-        wait_until(lambda host=host: [row["peer"] for row in peers(host)] != [], SOON_S)
-        wait_until(lambda host=host: len(peers(host)) == 1, SOON_S)
+    wait_until(lambda: [len(peers(host)) for host in (one, two)] == [1, 1], SOON_S)
     owned = one.run("weavenet", "ipam", "takeover", "h3").stdout
     assert int(owned) > 0
     wait_until(lambda: "h3" not in two.run("weavenet", "status").stdout, SOON_S)
 
 
 def test_a_host_that_stops_leaves_at_once(joined: Hosts) -> None:
-    one, two, three = joined
+    one, _, three = joined
     run(three, "redis")
     wait_for(one, "redis")
     three.run("weavedns", "stop")
@@ -245,7 +257,7 @@ def test_a_host_that_stops_leaves_at_once(joined: Hosts) -> None:
 
 
 def test_an_address_in_use_elsewhere_is_refused_with_container_and_host(joined: Hosts) -> None:
-    one, two, three = joined
+    one, _, three = joined
     run(one, "first", "-e", "WEAVE_CIDR=10.2.45.3/16")
     wait_for(three, "first")
     three.docker("run", "-d", "--name", "second", "busybox")
@@ -284,7 +296,7 @@ def test_hosts_launched_at_once_with_the_same_list_share_out_the_addresses(hosts
         host.start_daemon(*everybody, wait=False)
     for host in hosts:
         host.wait_for_daemon()
-        wait_until(lambda host=host: states(host) == ["connected", "connected"], SOON_S, what=lambda: told(hosts))
+        connected(host)
     assert len({own_address(host) for host in hosts}) == 3
     for host in hosts:
         run(host, f"app{host.name}")
@@ -306,7 +318,7 @@ def test_a_wrong_password_is_refused_and_both_sides_say_so(hosts: Hosts) -> None
     assert "weavenet ipam seed" in three.run("weavenet", "status").stdout
     wrong.end(signal.SIGTERM)
     three.start_daemon(one.address, "--password", "correct horse")
-    wait_until(lambda: states(three) == ["connected", "connected"], SOON_S)
+    connected(three)
 
 
 def test_a_second_peer_of_the_same_name_is_refused(hosts: Hosts) -> None:

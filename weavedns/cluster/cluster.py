@@ -245,7 +245,7 @@ class Cluster:
                 log.info("joined peer %s", via)
                 self._joined()
             case JoinRefused(addr, text):
-                self._refused(addr, _REFUSED.get(text, text))
+                self._refused(addr, _REFUSED.get(text.removeprefix("the stream is "), text))
             case NameConflict(addr, lost):
                 self._name_conflict(addr, lost=lost)
             case StrangerRejected(addr, why):

@@ -163,8 +163,10 @@ class Daemon:
         network = WeaveNetwork(
             weave_range=settings.weave_range, dns_subnet=settings.dns_subnet, dns_address=settings.dns_address
         )
+        # First, as it shows whether there can be a network here at all.
+        carried = await network.carried()
         sharing = await self._hosts.open_sharing(parts)
-        dns_address = await self._dns_address(sharing, network, parts, operations, listener)
+        dns_address = await self._dns_address(sharing, carried, parts, operations, listener)
         if dns_address is None:
             return False
         # What an earlier launch left goes on; on a host that is alone there is none.
@@ -203,13 +205,13 @@ class Daemon:
     async def _dns_address(
         self,
         sharing: Sharing,
-        network: WeaveNetwork,
+        carried: Collection[IPv4Address],
         parts: contextlib.AsyncExitStack,
         operations: Operations,
         listener: socket.socket,
     ) -> IPv4Address | None:
         """This peer's DNS address; a new peer has it given by others, and answers commands meanwhile."""
-        asked, carried = self._settings.dns_address, await network.carried()
+        asked = self._settings.dns_address
         found = sharing.allocator.claim_dns(asked, carried, time.monotonic())
         if not isinstance(found, Wanted):
             sharing.claimed()

@@ -80,7 +80,10 @@ class WeaveNetwork:
             return await asyncio.to_thread(self._up)
 
     async def carried(self) -> list[IPv4Address]:
-        """The addresses of the DNS subnet that the bridge has, maybe from an earlier launch; raises NetworkError."""
+        """The addresses of the DNS subnet that the bridge has, maybe from an earlier launch.
+
+        Raises RangeConflictError or NetworkError when there can be no weave network here; nothing is changed.
+        """
         return await asyncio.to_thread(self._carried_before)
 
     async def reach_out(self, overlay_port: int, *, anew: bool = True) -> list[IPv4Address]:
@@ -209,6 +212,7 @@ class WeaveNetwork:
 
     def _carried_before(self) -> list[IPv4Address]:
         with Netlink(self.namespace) as netlink:
+            bridges.refuse_conflict(netlink, self.bridge, self.weave_range)
             link = netlink.link(self.bridge)
             carried = netlink.addresses(link.index) if link else []
         return [each.ip for each in carried if each.ip in self.dns_subnet]

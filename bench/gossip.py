@@ -244,7 +244,7 @@ def run(plan: Plan) -> Report:
     )
     head = [f"{loss:.0%} loss" for loss in plan.losses]
     report.table(
-        "Until every peer answers with a new record: median / p99 / worst ms (datagrams sent by each peer for it)",
+        "Until every peer answers with a new record: median / p99 / worst ms (datagrams that each peer sends for it)",
         ["peers", "trials", *head],
         _spread_rows(plan, FAST, plan.spread),
     )

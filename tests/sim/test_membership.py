@@ -7,7 +7,8 @@ from tests.sim.test_spreading import all_have, cluster, none_has
 from tests.sim.world import Weather, World, agree, answers, record
 from weavedns.errors import PeerError
 from weavedns.gossip.events import JoinRefused, NameConflict, PeerJoined, PeerLeft, PeerLost, PeerReturned
-from weavedns.gossip.message import State
+from weavedns.gossip.message import Alive, State
+from weavedns.records.log import Snapshot
 
 
 @pytest.mark.parametrize(("peers", "within"), [(2, 4.0), (3, 4.0), (10, 4.0), (40, 5.0)])
@@ -261,3 +262,20 @@ def test_of_two_namesakes_that_grew_up_apart_the_older_keeps_the_name() -> None:
 def _state(host: object, name: str) -> State | None:
     peer = host.node.peer(name)  # type: ignore[attr-defined]
     return peer.state if peer else None
+
+
+def test_a_dead_peers_new_snapshot_may_come_before_the_word_that_it_restarted() -> None:
+    world = World(17)
+    hosts = world.add_acquainted(3)
+    world.run(3.0)
+    world.crash(hosts[0])
+    world.run_until(lambda: all(host.happened(PeerLost) for host in hosts[1:]), 10.0, 0.05)
+    catalog, members = hosts[1].catalog, hosts[1].node._core.members
+    fresh = catalog.staged(Snapshot("p0", hosts[0].node.incarnation + 5, 1, ()))
+    fresh.put(record("p0", "again"))
+    assert hosts[1].node._spread.adopt(fresh, world.now)
+    assert none_has([hosts[1]], "again")
+    peer = members.get("p0")
+    assert peer is not None
+    hosts[1].node._standing.on_statement(Alive("p0", *peer.addr, hosts[0].node.incarnation + 5, 7, 0), world.now)
+    assert all_have([hosts[1]], "again")

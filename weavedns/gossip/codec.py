@@ -28,7 +28,7 @@ from weavedns.records.validate import is_name, is_rdata
 
 MAX_MESSAGES_A_DATAGRAM = 256
 # How many bytes of items go into one part of a snapshot: decoding it must not keep queries waiting.
-PART_BYTES = 48 * 1024
+PART_BYTES = 24 * 1024
 _SMALL_ARRAY = 15
 _ORIGINS = tuple(Origin)
 _CODES = {origin: code for code, origin in enumerate(Origin)}

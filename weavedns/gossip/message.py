@@ -72,7 +72,7 @@ class Message(Struct, frozen=True, array_like=True):
 # The items of a log, in changes and in snapshots.
 
 
-class PutRecord(Message, frozen=True, tag=1):
+class PutRecord(Message, frozen=True, tag=1, gc=False):
     """A record came, or its TTL or health changed."""
 
     holder: Holder
@@ -84,7 +84,7 @@ class PutRecord(Message, frozen=True, tag=1):
     healthy: bool = True
 
 
-class DropRecord(Message, frozen=True, tag=2):
+class DropRecord(Message, frozen=True, tag=2, gc=False):
     """A record went."""
 
     holder: Holder

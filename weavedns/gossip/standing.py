@@ -257,7 +257,10 @@ class Standing:
     def _want_records(self, peer: Peer, now: float) -> None:
         core = self._core
         replica = core.catalog.replica(peer.name)
-        if replica is None or replica.incarnation < peer.incarnation:
+        if replica is not None and replica.incarnation == peer.incarnation:
+            # They came before the word that the peer is there.
+            core.changed(core.catalog.unhide(peer.name))
+        elif replica is None or replica.incarnation < peer.incarnation:
             at = now + SNAPSHOT_WAIT_S + core.rng.random() * SNAPSHOT_SPREAD_S
             core.sync_wanted(peer.name, at, Need(peer.name, peer.incarnation, 0))
 

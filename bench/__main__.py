@@ -29,6 +29,12 @@ are ratios within the run.""",
 As above, but the names are those of a server on the same host, which was asked before the rounds begin; all answers
 come from the cache.""",
     ),
+    "tail": (
+        "The slowest answers",
+        """\
+Names of our own are asked for at a steady rate, whatever becomes of earlier questions, beside a load on the same
+server; the kernel stamps the replies. The merged records come as a new zone file.""",
+    ),
     "attach": (
         "Attaching",
         """\

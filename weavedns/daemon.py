@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -44,6 +45,7 @@ log = logging.getLogger(__name__)
 
 RESOLV_CONF = Path("/etc/resolv.conf")
 RESOLV_CONF_EVERY_S = 2.0
+ZONES_EVERY_S = 1.0
 THREAD_SWITCH_S = 0.0005
 # How long names that are being recovered may hold back the first answer.
 RECOVERY_S = 5.0
@@ -131,8 +133,7 @@ class Daemon:
         parts.callback(api.release, listener, settings.socket)
         parts.push_async_callback(self._store.close)
         await self._registry.load()
-        for event in await self._zones.poll():
-            await self._take_in(event)
+        await self._read_zones()
         operations = Operations(self._parts())
         if settings.network and not await self._start_network(parts, operations, listener):
             return
@@ -332,8 +333,22 @@ class Daemon:
         self._access.allow([*settings.allow_forward, *local])
 
     async def _follow_zones(self) -> None:
-        async for event in self._zones.events():
-            await self._take_in(event)
+        while True:
+            await asyncio.sleep(ZONES_EVERY_S)
+            await self._read_zones()
+
+    async def _read_zones(self) -> None:
+        # Python's collector would look through everything that a large file brings, again and again, and keep
+        # queries waiting for a tenth of a second each time. What is frozen it leaves alone.
+        gc.disable()
+        try:
+            events = await self._zones.poll()
+            for event in events:
+                await self._take_in(event)
+            if events:
+                gc.freeze()
+        finally:
+            gc.enable()
 
     async def _take_in(self, event: ZoneEvent) -> None:
         """Apply what a zone file says, in slices between which queries are answered."""

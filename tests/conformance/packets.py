@@ -157,7 +157,7 @@ def read_name(raw: bytes, at: int) -> tuple[str, int]:
             at = to
         else:
             assert size < 64
-            labels.append(raw[at + 1 : at + 1 + size].decode())
+            labels.append(raw[at + 1 : at + 1 + size].decode("latin-1"))
             at += 1 + size
     return ".".join(labels) + ".", end or at + 1
 

@@ -34,7 +34,7 @@ from weavedns.errors import EngineError, UnknownContainerError, WeaveError
 from weavedns.records import names
 from weavedns.records.catalog import Catalog, Change
 from weavenet import endpoint
-from weavenet.attach import Attacher
+from weavenet.attach import Attacher, Observed
 from weavenet.endpoint import Endpoint
 from weavenet.errors import ContainerGoneError, EndpointError, NotAttachedError, WeaveNetError
 from weavenet.target import Target
@@ -187,6 +187,7 @@ class ContainerService:
         Raises UnknownContainerError, EndpointError, AddressInUseError, NoAddressError, ContainerGoneError.
         """
         container_id = (await self._engine.inspect(ref))["Id"]
+        await self.recovered.wait()
         await self._may_attach()
         async with self._turn(container_id):
             container = self._attachable(self._describe(await self._engine.inspect(container_id)))
@@ -274,7 +275,9 @@ class ContainerService:
                 log.warning("container %s: %s", container.name, warning)
 
     async def _observe(self, container: naming.Container) -> None:
-        observed = await self._attacher.observe(self._target(container))
+        self._learn(container, await self._attacher.observe(self._target(container)))
+
+    def _learn(self, container: naming.Container, observed: Observed) -> None:
         known = Known(container, tuple(observed.addresses), observed.mac or "")
         self._known[container.id] = known
         self._introduce(container, known.addresses)
@@ -326,10 +329,7 @@ class ContainerService:
             observed = await self._attacher.adopt(self._target(container))
             if observed.addresses:
                 # Its names at once: other peers are told of this host only when they are there.
-                known = Known(container, tuple(observed.addresses), observed.mac or "")
-                self._known[container.id] = known
-                self._introduce(container, known.addresses)
-                self._register(known)
+                self._learn(container, observed)
 
     async def _may_attach(self) -> None:
         """Wait until the addresses in use elsewhere are known, if anybody knows them."""

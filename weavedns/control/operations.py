@@ -95,7 +95,7 @@ class Operations:
         parts = self._parts
         if parts.cluster is None:
             return await parts.registry.remove(_given(name, "name"), data)
-        wire = names.parse_host(_given(name, "name"), parts.settings.domain)
+        wire = names.parse_owner(_given(name, "name"), parts.settings.domain)
         return await peers.remove(parts.cluster, parts.catalog, parts.registry, wire, (name, list(data)))
 
     async def join(self, texts: Sequence[str]) -> None:

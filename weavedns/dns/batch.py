@@ -61,7 +61,9 @@ class Batch(Protocol):
 def open_batch(sock: socket.socket) -> Batch:
     """The fastest kind of batch that works here, on a bound and non-blocking socket."""
     if _SUPPORTED:
-        libc = ctypes.CDLL(None, use_errno=True)
+        # PyDLL keeps the interpreter's lock: these calls never wait, and a thread that reads a large zone file would
+        # otherwise take the lock at each of them, and keep a batch waiting three times.
+        libc = ctypes.PyDLL(None, use_errno=True)
         if hasattr(libc, "recvmmsg") and hasattr(libc, "sendmmsg"):
             batch = MmsgBatch(sock, libc.recvmmsg, libc.sendmmsg)
             if batch.works():

@@ -46,9 +46,9 @@ def test_one_at_a_time_is_used_where_batches_do_not_work(
     class Libc:
         recvmmsg = sendmmsg = staticmethod(not_there)
 
-    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: Libc)
+    monkeypatch.setattr(ctypes, "PyDLL", lambda *_, **__: Libc)
     assert isinstance(open_batch(bound), PlainBatch)
-    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: object())
+    monkeypatch.setattr(ctypes, "PyDLL", lambda *_, **__: object())
     assert isinstance(open_batch(bound), PlainBatch)
 
 

@@ -70,10 +70,10 @@ class Known:
 class ContainerService:
     """Keeps containers attached and their records in step.
 
-    `settled` is set once the containers that were running at the launch are attached as they wish, or no engine was
-    found; `found`, before that, when those that had been attached already are known again; `recovered` as well, but
-    not when there is no engine. New addresses are given out once `ready` returns.
-    `publish` takes every change to the catalog; `neighbours` is told of every running container, attached or not, as
+    `settled` is set once the containers that were running at the launch are attached, or no engine was found; `found`
+    sooner, when those that had been attached before are known; `recovered` likewise, but never without an engine.
+    New addresses are given out once `ready` returns.
+    `publish` takes changes to the catalog; `neighbours` is told of every running container, attached or not, as
     one that is attached may look for any of those on its Docker networks; `names_by_hand` tells the names that people
     gave a container; `forward_for` is told the subnets of Docker's networks, whose containers may have queries
     forwarded.
@@ -278,8 +278,7 @@ class ContainerService:
         self._learn(container, await self._attacher.observe(self._target(container)))
 
     def _learn(self, container: naming.Container, observed: Observed) -> None:
-        known = Known(container, tuple(observed.addresses), observed.mac or "")
-        self._known[container.id] = known
+        known = self._known[container.id] = Known(container, tuple(observed.addresses), observed.mac or "")
         self._introduce(container, known.addresses)
         self._register(known)
 
@@ -327,13 +326,12 @@ class ContainerService:
         container = self._describe(inspection)
         if container.running and container.own_network:
             observed = await self._attacher.adopt(self._target(container))
-            if observed.addresses:
-                # Its names at once: other peers are told of this host only when they are there.
+            if observed.addresses:  # its names at once: only then do other peers hear of this host
                 self._learn(container, observed)
 
     async def _may_attach(self) -> None:
-        """Wait until the addresses in use elsewhere are known, if anybody knows them."""
-        if self._ready is not None:
+        """Wait until the addresses in use elsewhere are known."""
+        if self._ready:
             await self._ready()
 
     async def _learn_networks(self) -> None:

@@ -71,13 +71,16 @@ class RingKeeper:
         if kept is not None and kept.ring:
             try:
                 ring.merge(wire.decode_ring(kept.ring))
+                fits = ring.complete or {each.owner for each in ring.update().stretches} != {ring.me}
             except ForeignRingError:
-                # Launched with another range: what it owned of the earlier one is of no use.
+                fits = False
+            except RingError as exc:
+                raise file.damaged(str(exc)) from exc
+            if not fits:
+                # What it owned of another range is of no use.
                 log.warning("the range is another than before: this peer owns nothing of it yet")
                 kept = None
                 ring = Ring(weave_range, Owner(name, token()))
-            except RingError as exc:
-                raise file.damaged(str(exc)) from exc
         return cls(
             file,
             Allocator(weave_range, dns_subnet, default_subnet, host=name, ring=ring),

@@ -131,3 +131,44 @@ def test_a_stranger_who_knows_the_beginning_gets_no_further(data: bytes) -> None
     except PeerWireError:
         return
     assert not two.authenticated
+
+
+@pytest.mark.parametrize(
+    ("ring", "other", "here", "there"),
+    [
+        (Keyring((ONE,)), Keyring((TWO,)), Rejection.UNKNOWN_KEY, Rejection.UNKNOWN_KEY),
+        (Keyring(), Keyring((ONE,)), Rejection.ENCRYPTED, Rejection.PLAINTEXT),
+        (Keyring((ONE,)), Keyring(), Rejection.PLAINTEXT, Rejection.ENCRYPTED),
+    ],
+)
+def test_both_sides_see_which_password_does_not_fit(
+    ring: Keyring, other: Keyring, here: Rejection, there: Rejection
+) -> None:
+    one, two = ends(ring, other)
+    with pytest.raises(RefusedError) as refused_there:
+        two.receive(one.take())
+    with pytest.raises(RefusedError) as refused_here:
+        one.receive(two.take())
+    assert (refused_here.value.why, refused_there.value.why) == (here, there)
+
+
+def test_both_sides_see_that_the_other_is_of_another_version() -> None:
+    one, two = ends(Keyring((ONE,)))
+    hello = bytearray(one.take())
+    hello[2] += 1
+    with pytest.raises(RefusedError) as refused:
+        two.receive(bytes(hello))
+    assert refused.value.why is Rejection.OTHER_VERSION
+    reply = bytearray(two.take())
+    reply[2] += 1
+    with pytest.raises(RefusedError) as refused:
+        one.receive(bytes(reply))
+    assert refused.value.why is Rejection.OTHER_VERSION
+    assert not one.take()
+
+
+def test_a_stranger_that_speaks_something_else_is_told_nothing() -> None:
+    _, two = ends(Keyring((ONE,)))
+    with pytest.raises(RefusedError):
+        two.receive(b"GET / HTTP/1.0\r\n\r\n")
+    assert not two.take()

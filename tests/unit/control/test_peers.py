@@ -45,7 +45,7 @@ def test_an_owner_that_is_gone_is_still_named() -> None:
 
 
 def test_the_status_names_peers_and_refusals() -> None:
-    rows = [
+    rows: list[dict[str, object]] = [
         {"peer": "h2", "address": "192.0.2.2", "port": 6783, "state": "suspect", "dns": "10.2.254.2", "records": 3},
         {"peer": None, "address": "192.0.2.9", "port": 1, "state": "refused", "why": "the peer at 192.0.2.9 says no"},
     ]

@@ -23,6 +23,18 @@ exist. CPU time is the server's own, by the kernel's count, per answered query; 
 the median of its rounds. The floor is our own batch loop that sends every packet back with one bit changed. The gates
 are ratios within the run.""",
     ),
+    "forward": (
+        "Forwarding",
+        """\
+As above, but the names are those of a server on the same host, which was asked before the rounds begin; all answers
+come from the cache.""",
+    ),
+    "tail": (
+        "The slowest answers",
+        """\
+Names of our own are asked for at a steady rate, whatever becomes of earlier questions, beside a load on the same
+server; the kernel stamps the replies. The merged records come as a new zone file.""",
+    ),
     "attach": (
         "Attaching",
         """\

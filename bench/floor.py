@@ -6,7 +6,7 @@ import asyncio
 import socket
 import sys
 
-from weavedns.dns.batch import SLOTS, open_batch
+from weavedns.dns.batch import SLOTS, gather, open_batch
 from weavedns.dns.udp import enlarge_buffers
 
 _DATAGRAMS_A_TURN = 4 * SLOTS
@@ -30,6 +30,7 @@ async def reflect(port: int) -> None:
                 memory[at + 2] |= _QR
             batch.send(sizes)
             left = left - len(sizes) if len(sizes) >= _BUSY else 0
+            gather(len(sizes))
 
     asyncio.get_running_loop().add_reader(sock.fileno(), readable)
     await asyncio.Event().wait()

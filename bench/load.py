@@ -54,13 +54,28 @@ def latencies_us(server: Server, queries: Path, seconds: float, core: int) -> li
 
 def _measure(server: Server, options: list[str], core: int) -> Measured:
     before_s = server.cpu_s()
-    output = _dnsperf(server, options, core)
+    run = summary(_dnsperf(server, options, core))
     used_s = server.cpu_s() - before_s
+    if not run.answered:
+        raise SystemExit(f"{server.kind} answered nothing")
+    return Measured(run.answered, run.lost, run.per_second, run.mean_us, used_s / run.answered * 1e6)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What dnsperf says at its end."""
+
+    answered: int
+    lost: int
+    per_second: float
+    mean_us: float
+
+
+def summary(output: str) -> Summary:
+    """Read the end of dnsperf's output."""
     answered, sent = int(_find(_COMPLETED, output)), int(_find(_SENT, output))
-    if not answered:
-        raise SystemExit(f"{server.kind} answered nothing:\n{output}")
-    per_second, mean_us = _find(_RATE, output), _find(_MEAN, output) * 1e6
-    return Measured(answered, sent - answered, per_second, mean_us, used_s / answered * 1e6)
+    mean_us = _find(_MEAN, output) * 1e6 if answered else 0.0
+    return Summary(answered, sent - answered, _find(_RATE, output), mean_us)
 
 
 def _dnsperf(server: Server, options: list[str], core: int) -> str:

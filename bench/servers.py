@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,12 +48,18 @@ def address(number: int) -> str:
 
 
 @contextlib.contextmanager
-def running(kind: str, names: int, folder: Path, core: int) -> Iterator[Server]:
-    """A server with so many names, pinned to a core; ended on the way out, whatever happens."""
+def running(
+    kind: str, names: int, folder: Path, core: int, *, command_of: Callable[[Path, int], list[str]] | None = None
+) -> Iterator[Server]:
+    """A server with so many names, pinned to a core; ended on the way out, whatever happens.
+
+    `command_of` makes the command, from the server's folder and port, of a kind that is not one of KINDS.
+    """
     port = _free_port()
     place = folder / f"{Path(kind).name}-{names}"
     place.mkdir()
-    command = ["taskset", "-c", str(core), *_COMMANDS[kind](names, place, port)]
+    started = command_of(place, port) if command_of else _COMMANDS[kind](names, place, port)
+    command = ["taskset", "-c", str(core), *started]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
     with (place / "log").open("w") as log:
         began = time.monotonic()

@@ -8,6 +8,12 @@ import os
 from collections.abc import Generator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# No test asserts how long something took, and a crowded machine is no fault of the code. In CI the examples are the
+# same at each run, so that a red run means a change; by hand they differ, and find more.
+settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("here"), derandomize=True)
 
 ROOT_MARKS = ("linux", "docker")
 CANNOT_HAVE = "this machine cannot have "
@@ -15,6 +21,7 @@ SKIPPED = pytest.StashKey[list[str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile("ci" if _in_ci() else "here")
     config.addinivalue_line("markers", "needs(what, met): skipped unless met; what the machine may be unable to have")
     config.stash[SKIPPED] = []
 

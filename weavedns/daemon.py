@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import gc
 import logging
 import os
 import resource
@@ -43,6 +44,7 @@ log = logging.getLogger(__name__)
 
 RESOLV_CONF = Path("/etc/resolv.conf")
 RESOLV_CONF_EVERY_S = 2.0
+ZONES_EVERY_S = 1.0
 FILES = 8192
 THREAD_SWITCH_S = 0.0005
 _M_MMAP_THRESHOLD = -3
@@ -124,8 +126,7 @@ class Daemon:
         parts.callback(api.release, listener, settings.socket)
         parts.push_async_callback(self._store.close)
         await self._registry.load()
-        for event in await self._zones.poll():
-            await self._take_in(event)
+        await self._read_zones()
         if settings.network:
             await self._start_network(parts)
         parts.push_async_callback(self._dns.close)
@@ -235,8 +236,22 @@ class Daemon:
         self._access.allow([*settings.allow_forward, *local])
 
     async def _follow_zones(self) -> None:
-        async for event in self._zones.events():
-            await self._take_in(event)
+        while True:
+            await asyncio.sleep(ZONES_EVERY_S)
+            await self._read_zones()
+
+    async def _read_zones(self) -> None:
+        # Python's collector would look through everything that a large file brings, again and again, and keep
+        # queries waiting for a tenth of a second each time. What is frozen it leaves alone.
+        gc.disable()
+        try:
+            events = await self._zones.poll()
+            for event in events:
+                await self._take_in(event)
+            if events:
+                gc.freeze()
+        finally:
+            gc.enable()
 
     async def _take_in(self, event: ZoneEvent) -> None:
         """Apply what a zone file says, in slices between which queries are answered."""
@@ -254,7 +269,10 @@ class Daemon:
             text = await asyncio.to_thread(_read_text, RESOLV_CONF)
             if text != seen:
                 seen = text
-                if self._upstreams.replace(parse_resolv_conf(text, own)):
+                servers = parse_resolv_conf(text, own)
+                # A file without servers is being written, or the host is off line: the servers that we know then
+                # fail by themselves, and what they said last is still given.
+                if servers and self._upstreams.replace(servers):
                     self._dns.upstreams_changed()
             await asyncio.sleep(RESOLV_CONF_EVERY_S)
 

@@ -14,6 +14,7 @@ from weavedns.added import HOLDER as ADDED
 from weavedns.added import AddedStore, ContainerName
 from weavedns.errors import RecordError, StoreError, UnknownRecordError, ZoneFileError
 from weavedns.records import entries, names, rdata
+from weavedns.records.alias import check_alone
 from weavedns.records.catalog import Catalog, Change
 from weavedns.records.record import Origin, Record, RecordType, check_ttl, type_code
 from weavedns.records.zonefile import check_supported
@@ -21,7 +22,10 @@ from weavedns.records.zonefile import check_supported
 log = logging.getLogger(__name__)
 
 MAX_RECORDS = 20_000
-_DATA_FIELDS_IN_ONE_WORD = frozenset({RecordType.A, RecordType.AAAA, RecordType.PTR})
+_ADDRESS_TYPES = frozenset({RecordType.A, RecordType.AAAA})
+# Their data end with a name.
+_TARGET_TYPES = frozenset({RecordType.CNAME, RecordType.PTR, RecordType.MX, RecordType.SRV})
+_GENERIC = r"\#"
 
 
 class Registry:
@@ -63,6 +67,10 @@ class Registry:
             raise RecordError(f"no data is given for {name}; give an address such as 10.2.1.7")
         fresh = [self._record(name, text, rtype, ttl_s) for text in data]
         async with self._changing:
+            beside = [*self._catalog.of_name(fresh[0].name), *fresh]
+            if any(record.rtype == RecordType.CNAME for record in beside):
+                for record in fresh:
+                    check_alone(record, beside)
             coming = set(fresh)
             kept = [known for known in self._catalog.of_holder(ADDED) if known not in coming]
             if len(kept) + len(fresh) > MAX_RECORDS:
@@ -74,6 +82,8 @@ class Registry:
         """Give a container one more name; raises RecordError or StoreError."""
         extra = ContainerName(names.parse_host(name, self._domain), container_id)
         async with self._changing:
+            if any(known.rtype == RecordType.CNAME for known in self._catalog.of_name(extra.name)):
+                raise RecordError(f"{name} is a CNAME, which stands alone at its name; remove that first")
             if extra not in self._container_names:
                 await self._save_container_names((*self._container_names, extra))
         self._republish(container_id)
@@ -83,7 +93,7 @@ class Registry:
 
         Raises UnknownRecordError when there is nothing to remove, saying why; then nothing is removed.
         """
-        wire = names.parse_host(name, self._domain)
+        wire = names.parse_owner(name, self._domain)
         async with self._changing:
             added = [known for known in self._catalog.of_holder(ADDED) if known.name == wire]
             given = [each for each in self._container_names if each.name == wire]
@@ -106,7 +116,7 @@ class Registry:
 
     async def remove_addresses(self, name: str | None, address: str | None) -> None:
         """Remove the added address records of a name, of an address, or of both; none is no error."""
-        wire = names.parse_host(name, self._domain) if name else None
+        wire = names.parse_owner(name, self._domain) if name else None
         async with self._changing:
             added = self._catalog.of_holder(ADDED)
             going = [
@@ -147,10 +157,9 @@ class Registry:
     def _record(self, name: str, text: str, rtype: str, ttl_s: int | None) -> Record:
         code = type_code(rtype) if rtype else _type_of(text)
         # A service's name starts with labels such as _http, which parse_host lets through.
-        wire = names.parse_host(name, self._domain)
+        wire = names.parse_owner(name, self._domain)
         check_supported(wire, code)
-        fields = _fields(text) if code not in _DATA_FIELDS_IN_ONE_WORD else [text]
-        data = rdata.parse(code, fields, self._domain)
+        data = rdata.parse(code, _fields(code, text), self._domain)
         ttl = self._default_ttl_s if ttl_s is None else check_ttl(ttl_s)
         return Record(self._owner, ADDED, wire, code, data, ttl, Origin.ADDED)
 
@@ -160,12 +169,12 @@ class Registry:
                 return record
         for record in added:
             try:
-                if rdata.parse(record.rtype, _fields(text), self._domain) == record.rdata:
+                if rdata.parse(record.rtype, _fields(record.rtype, text), self._domain) == record.rdata:
                     return record
             except RecordError:
                 continue
         if not added:
-            raise UnknownRecordError(self._why_not(names.parse_host(name, self._domain)))
+            raise UnknownRecordError(self._why_not(names.parse_owner(name, self._domain)))
         raise UnknownRecordError(f"{name} has no added record with {text!r}; 'weavedns ls' shows what there is")
 
     def _why_not(self, wire: bytes) -> str:
@@ -194,12 +203,17 @@ def _type_of(text: str) -> int:
     return RecordType.A if version == 4 else RecordType.AAAA  # noqa: PLR2004
 
 
-def _fields(text: str) -> list[str]:
-    """Split data into fields as a master file does."""
+def _fields(code: int, text: str) -> list[str]:
+    """Split data into fields as a master file does; a target with a dot in it is a name in full, as with NAME."""
+    if code in _ADDRESS_TYPES:
+        return [text]
+    lines = text.splitlines()
     try:
-        entry, end = entries.read(text.splitlines(), 0, "")
+        entry, end = entries.read(lines, 0, "")
     except ZoneFileError as exc:
         raise RecordError(str(exc).partition(": ")[2]) from exc
-    if end < len(text.splitlines()):
+    if end < len(lines):
         raise RecordError(f"{text!r} is more than one line; give each record on its own")
-    return entry.fields
+    *before, last = entry.fields or [""]
+    is_name = code in _TARGET_TYPES and last and before[:1] != [_GENERIC]
+    return [*before, last + "."] if is_name and "." in last and not last.endswith(".") else entry.fields

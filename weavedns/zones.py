@@ -20,7 +20,8 @@ from weavedns.records.record import Origin, Record
 
 POLL_S = 1.0
 MAX_FILES = 1000
-CHANGES_A_SLICE = 500
+# Half a millisecond's work.
+CHANGES_A_SLICE = 50
 
 Signature = tuple[int, int, int, int] | None
 """What changes when a file does; None when there is no such file."""

@@ -91,6 +91,11 @@ async def test_what_was_added_is_there_after_a_restart_and_what_was_removed_is_n
         ("2001:DB8:0::1", "", "x.weave.local 1 AAAA 2001:db8::1"),
         ("0 5 80 web", "SRV", "x.weave.local 1 SRV 0 5 80 web.weave.local."),
         ("10 mail.example.com.", "mx", "x.weave.local 1 MX 10 mail.example.com."),
+        ("10 mail.example.com", "MX", "x.weave.local 1 MX 10 mail.example.com."),
+        ("web", "CNAME", "x.weave.local 1 CNAME web.weave.local."),
+        ("web.weave.local", "CNAME", "x.weave.local 1 CNAME web.weave.local."),
+        ("www.example.org", "cname", "x.weave.local 1 CNAME www.example.org."),
+        (r"\# 3 016100", "CNAME", "x.weave.local 1 CNAME a."),
         ('"two words" more', "TXT", 'x.weave.local 1 TXT "two words" "more"'),
         (r"\# 2 abcd", "TYPE65280", r"x.weave.local 1 TYPE65280 \# 2 abcd"),
     ],
@@ -110,7 +115,12 @@ async def test_data_is_read_as_a_zone_file_has_it(book: Book, data: str, rtype: 
         ("x", ["192.0.2.1"], "AAAA", None, "is no IPv6 address"),
         ("x", ["fe80::1%eth0"], "", None, "fe80::1%eth0"),
         ("x", ["192.0.2.1"], "BLAH", None, "is no record type"),
-        ("x", ["y"], "CNAME", None, "CNAME records are not supported yet"),
+        ("x", ["y", "z"], "CNAME", None, "x.weave.local has CNAME"),
+        ("x", ["ns"], "NS", None, "NS hands names to another server"),
+        ("*x", ["192.0.2.1"], "", None, "a wildcard is '*' alone before the first dot"),
+        ("x.*", ["192.0.2.1"], "", None, "is no host name"),
+        ("*.example.com", ["192.0.2.1"], "", None, "is outside the domain weave.local"),
+        ("*.", ["192.0.2.1"], "", None, "wildcard"),
         ("x", ["192.0.2.1"], "", -1, "-1 is no TTL"),
         ("x", ["one\ntwo"], "TXT", None, "is more than one line"),
         ("x", ['"open'], "TXT", None, "has no closing quote"),
@@ -129,6 +139,37 @@ async def test_one_wrong_value_adds_nothing_at_all(
     assert "\n" not in str(raised.value)
     assert (book.records(), book.published) == ([], [])
     assert not (tmp_path / "added.zone").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "wire"),
+    [("*", "*"), ("*.weave.local", "*"), ("*.apps.weave.local", "*.apps"), ("*.Apps.weave.local.", "*.apps")],
+)
+async def test_a_wildcard_is_added_and_removed_like_any_name(book: Book, name: str, wire: str) -> None:
+    await book.registry.add(name, ["192.0.2.10"])
+    assert book.records() == [f"{wire}.weave.local 1 A 192.0.2.10"]
+    assert await book.registry.remove(name, ["192.0.2.10"]) == 1
+
+
+async def test_an_alias_and_other_data_do_not_share_a_name_whoever_has_it(book: Book) -> None:
+    wire = names.parse("app", DOMAIN)
+    data = bytes((10, 2, 0, 1))
+    book.catalog.add(Record("h1", APP, wire, RecordType.A, data, 1, Origin.CONTAINER))
+    zone = Record("h1", "zone:/z", names.parse("www", DOMAIN), RecordType.CNAME, wire, 1, Origin.ZONE)
+    book.catalog.add(zone)
+    before = book.records()
+    for name, text, rtype, told in (
+        ("app", "www", "CNAME", f"app.weave.local has A 10.2.0.1 (of container {APP[:12]}) already"),
+        ("www", "192.0.2.1", "", "www.weave.local has CNAME app.weave.local. (of /z) already"),
+        ("www", "web", "CNAME", "CNAME web.weave.local. cannot stand beside it"),
+    ):
+        with pytest.raises(RecordError) as raised:
+            await book.registry.add(name, [text], rtype=rtype)
+        assert told in str(raised.value)
+    with pytest.raises(RecordError, match="www is a CNAME"):
+        await book.registry.add_container_name("www", REDIS)
+    assert (book.records(), book.published) == (before, [])
+    await book.registry.add("www", ["app"], rtype="CNAME")
 
 
 async def test_many_records_are_published_at_once(book: Book) -> None:

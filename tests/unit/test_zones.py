@@ -343,10 +343,10 @@ async def test_a_path_that_cannot_be_followed_is_told_with_its_reason(tmp_path: 
 
 async def test_changes_are_handed_over_in_slices(tmp_path: Path) -> None:
     path = tmp_path / "a.zone"
-    path.write_text(zone(*(f"h{number}" for number in range(1201))))
+    path.write_text(zone(*(f"h{number}" for number in range(121))))
     (event,) = await Follower(path, max_records=2000).watcher.poll()
     assert isinstance(event, ZoneRead)
-    assert [len(part) for part in event.slices()] == [500, 500, 201]
+    assert [len(part) for part in event.slices()] == [50, 50, 21]
     assert sum(event.slices(7), ()) == event.changes
 
 

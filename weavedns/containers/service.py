@@ -180,6 +180,7 @@ class ContainerService:
         Raises UnknownContainerError, EndpointError, AddressInUseError, NoAddressError, ContainerGoneError.
         """
         container_id = (await self._engine.inspect(ref))["Id"]
+        await self._recovered.wait()
         async with self._turn(container_id):
             container = self._attachable(self._describe(await self._engine.inspect(container_id)))
             endpoints = _endpoints_by_hand(spellings or ("",))

@@ -25,12 +25,28 @@ class ReportCollector(Collector):
         for kind, count in report["dns"]["queries"].items():
             queries.add_metric([kind], count)
         yield queries
+        yield from _upstreams(report["upstream"])
         yield GaugeMetricFamily("weavedns_records", "Records in the catalog", value=report["dns"]["records"])
         yield GaugeMetricFamily("weavedns_containers", "Attached containers", value=len(report["containers"]))
         yield GaugeMetricFamily(
             "weavedns_engine_up", "Whether the Docker engine answers", value=float(report["engine"] == "connected")
         )
         yield GaugeMetricFamily("weavedns_uptime_seconds", "Seconds since the launch", value=report["uptime_s"])
+
+
+def _upstreams(found: dict[str, Any]) -> Iterator[GaugeMetricFamily]:
+    up = GaugeMetricFamily("weavedns_upstream_up", "Whether an upstream server answers", labels=["server"])
+    latency = GaugeMetricFamily("weavedns_upstream_latency_seconds", "Its usual latency", labels=["server"])
+    rows = [*found["servers"], *(row for several in found["rules"].values() for row in several)]
+    for server, row in {row["server"]: row for row in rows}.items():
+        up.add_metric([server], float(row["state"] != "failing"))
+        if row["latency_ms"] is not None:
+            latency.add_metric([server], row["latency_ms"] / 1000)
+    yield up
+    yield latency
+    yield GaugeMetricFamily("weavedns_cache_answers", "Forwarded answers kept", value=found["cache"]["entries"])
+    yield GaugeMetricFamily("weavedns_cache_bytes", "Memory they take", value=found["cache"]["bytes"])
+    yield GaugeMetricFamily("weavedns_forwards_in_flight", "Questions being asked", value=found["in_flight"])
 
 
 def render(report: Callable[[], dict[str, Any]]) -> bytes:

@@ -13,13 +13,16 @@ from weavedns.dns.tree import EMPTY, Node, RRsets, Tree
 from weavedns.dns.wire import CLASS_IN_BYTES, rr_head
 from weavedns.dns.zone import Authority, Zone, reverse_zones
 from weavedns.records import names
+from weavedns.records.alias import alone
 from weavedns.records.catalog import Catalog, Change
 from weavedns.records.record import Record, RecordType
 
 __all__ = ["Answers", "Found", "Zone"]
 
-_IN_ADDR_BYTES = len(b"\x07in-addr\x04arpa\0")
+_IN_ADDR = b"\x07in-addr\x04arpa\0"
+_IN_ADDR_BYTES = len(_IN_ADDR)
 _CHANGES_A_SLICE = 1000
+WILDCARD = b"\1*"  # the label
 # What leads to a container, and is left out while its health check fails and another container has the name.
 _WAYS = frozenset({RecordType.A, RecordType.AAAA, RecordType.SRV})
 # More PTR records than this do not fit into any message.
@@ -44,6 +47,7 @@ NS_IN = tail(RecordType.NS)
 SOA_IN = tail(RecordType.SOA)
 PTR_IN = tail(RecordType.PTR)
 CNAME_IN = tail(RecordType.CNAME)
+AAAA_IN = tail(RecordType.AAAA)
 
 
 class Answers:
@@ -63,6 +67,9 @@ class Answers:
         self._addresses = ReverseIndex(zone.weave_range)
         self._tails: dict[int, bytes] = {}
         self.nodes = self._forward.nodes
+        # Every name that may be, or be under, a wildcard; mostly none, and then nobody looks any further.
+        self._wildcards: set[bytes] = set()
+        self._any_label = WILDCARD + zone.domain
         for authority in (self.authority, *self._reverse_zones.values()):
             self._rebuild(authority.apex)
         self.apply(Change(record, added=True) for record in catalog)
@@ -81,11 +88,21 @@ class Answers:
     def find(self, name: bytes) -> Found | None:
         """What we have for a name in lower case; None when it is in none of our zones."""
         if names.is_under(name, self.domain):
-            return Found(self.nodes.get(name), self.authority)
+            node = self.nodes.get(name)
+            if node is None and self._wildcards:
+                node = self._synthesized(name)
+            return Found(node, self.authority)
         return self.find_reverse(name)
+
+    @property
+    def has_every_label(self) -> bool:
+        """Whether a wildcard right below the domain lets every label there exist."""
+        return bool(self._wildcards) and self._any_label in self.nodes
 
     def find_reverse(self, name: bytes) -> Found | None:
         """As `find`, for the reverse zones only."""
+        if not name.endswith(_IN_ADDR):
+            return None
         labels: list[bytes] = []
         at, end = 0, len(name) - 1
         while (rest := name[at:]) not in self._reverse_zones:
@@ -100,16 +117,16 @@ class Answers:
             at += name[at] + 1
         return Found(self._reverse_node(name, octets_of(labels)), authority)
 
-    def lookup(self, name: bytes, rtype: int) -> list[bytes]:
-        """The record data that we answer with for a name of ours and a type."""
-        found = self.find(name)
-        if found is None or found.node is None:
-            return []
-        rrsets: RRsets = {A_IN: found.node} if isinstance(found.node, bytes) else found.node
-        body = rrsets.get(tail(rtype), b"")
-        whole = body if isinstance(body, bytes) else body.next()
-        head = len(rr_head(rtype, 0, 0))
-        return [record[head:] for record in rrset.records(whole)]
+    def _synthesized(self, name: bytes) -> Node | None:
+        """What stands at the wildcard that covers a name which does not exist (RFC 4592 section 3.3.1).
+
+        That is the one right below the nearest name above that exists, and no other: nothing else is looked for.
+        A node's records have the question's name as their owner, so they are right as they are.
+        """
+        above = names.parent(name)
+        while above not in self.nodes:
+            above = names.parent(above)
+        return self.nodes.get(WILDCARD + above)
 
     def _rebuild(self, name: bytes) -> bool:
         """Make the node of a name again; False when the name is in none of our zones."""
@@ -120,6 +137,10 @@ class Answers:
                 return False
             authority, tree = found.authority, self._reverse
         records = _usable(self._catalog.of_name(name))
+        if len(records) > 1 or name == authority.apex:
+            records = alone(records, at_apex=name == authority.apex)
+        if WILDCARD in name:
+            (self._wildcards.add if records else self._wildcards.discard)(name)
         if len(records) == 1 and records[0].rtype == RecordType.A and name != authority.apex:
             record = records[0]
             tree.put(name, rr_head(RecordType.A, record.ttl_s, len(record.rdata)) + record.rdata)
@@ -143,6 +164,8 @@ class Answers:
         return made
 
     def _index_addresses(self, name: bytes, touched: Iterable[Record]) -> None:
+        if name.startswith(WILDCARD):
+            return  # it stands for names, and is none that an address could have
         now: Collection[bytes] | None = None
         for record in touched:
             if record.rtype != RecordType.A or not self._addresses.covers(record.rdata):

@@ -11,6 +11,7 @@ import errno
 import socket
 import struct
 import sys
+import time
 from array import array
 from collections.abc import Callable, Sequence
 from mmap import mmap
@@ -20,6 +21,9 @@ from weavedns.dns.slots import Slots
 from weavedns.dns.wire import SLOT_BYTES
 
 SLOTS = 64
+# So many at once are a crowd, of which more is on its way unless the batch is nearly full.
+_CROWD = range(SLOTS // 4, SLOTS - SLOTS // 8)
+_PAUSE_S = 0.00003
 _ADDRESS_BYTES = 32
 _IPV4_ADDRESS_BYTES = 16
 _IPV6_ADDRESS_BYTES = 28
@@ -57,12 +61,24 @@ class Batch(Protocol):
 def open_batch(sock: socket.socket) -> Batch:
     """The fastest kind of batch that works here, on a bound and non-blocking socket."""
     if _SUPPORTED:
-        libc = ctypes.CDLL(None, use_errno=True)
+        # PyDLL keeps the interpreter's lock: these calls never wait, and a thread that reads a large zone file would
+        # otherwise take the lock at each of them, and keep a batch waiting three times.
+        libc = ctypes.PyDLL(None, use_errno=True)
         if hasattr(libc, "recvmmsg") and hasattr(libc, "sendmmsg"):
             batch = MmsgBatch(sock, libc.recvmmsg, libc.sendmmsg)
             if batch.works():
                 return batch
     return PlainBatch(sock)
+
+
+def gather(count: int) -> None:
+    """After a batch of `count`, let the rest of a crowd come, so that it fills the next batch.
+
+    As network cards do it (interrupt moderation): a pause of less than 0.1 ms, which only those meet who ask together
+    with many others, takes a tenth off the CPU time of each query. A few at a time are never kept waiting.
+    """
+    if count in _CROWD:
+        time.sleep(_PAUSE_S)
 
 
 class MmsgBatch:

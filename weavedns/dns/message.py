@@ -13,6 +13,7 @@ from dnslib.buffer import BufferError as DnslibBufferError
 from dnslib.label import DNSLabelError
 
 from weavedns.dns import opts, wire
+from weavedns.dns.sections import NOTHING, Sections
 from weavedns.dns.wire import HEADER, HEADER_BYTES, Ede, Flag, Rcode
 from weavedns.errors import WireError
 from weavedns.records.record import RecordType
@@ -62,14 +63,6 @@ class Query:
         return min(max(self.edns.size_bytes, wire.MIN_UDP_BYTES), wire.MAX_UDP_BYTES)
 
 
-@dataclass(frozen=True, slots=True)
-class Sections:
-    """The records of a reply, each in wire form with the question's name as the only target of its pointers."""
-
-    answer: tuple[bytes, ...] = ()
-    authority: tuple[bytes, ...] = ()
-
-
 def parse_query(packet: bytes) -> Query | None:
     """Take a query apart; None for what must not be answered at all: runts and replies (RFC 8906)."""
     if len(packet) < HEADER_BYTES:
@@ -103,7 +96,7 @@ def read_question(packet: bytes) -> bytes:
 
 def build_reply(
     query: Query,
-    sections: Sections = Sections(),
+    sections: Sections = NOTHING,
     *,
     limit_bytes: int,
     rcode: Rcode = Rcode.NOERROR,
@@ -115,22 +108,12 @@ def build_reply(
     `flags` are those that the server adds (AA, RA). The OPT record stands last, and only when the query had one.
     """
     opt = _opt(query, rcode, ede)
-    room = limit_bytes - HEADER_BYTES - len(query.question) - len(opt)
-    kept: tuple[list[bytes], list[bytes]] = [], []
-    cut = False
-    for section, records in zip(kept, (sections.answer, sections.authority), strict=True):
-        for record in records:
-            cut = cut or len(record) > room
-            if cut:
-                break
-            section.append(record)
-            room -= len(record)
-    answer, authority = kept
+    kept, cut = sections.fit(limit_bytes - HEADER_BYTES - len(query.question) - len(opt))
     word = Flag.QR | query.flags & (Flag.RD | Flag.CD | wire.OPCODE_MASK << wire.OPCODE_SHIFT) | flags
     word |= (Flag.TC if cut else 0) | rcode & 0xF
-    counts = (1 if query.question else 0, len(answer), len(authority), 1 if opt else 0)
-    head = HEADER.pack(query.id, word, *counts)
-    return b"".join((head, query.question, *answer, *authority, opt))
+    answers, authorities, additional = kept.counts
+    counts = (1 if query.question else 0, answers, authorities, additional + (1 if opt else 0))
+    return b"".join((HEADER.pack(query.id, word, *counts), query.question, bytes(kept), opt))
 
 
 def build_upstream_query(query: Query, ident: int, *, edns: bool = True) -> bytes:
@@ -158,7 +141,7 @@ def parse_reply(packet: bytes, query: Query, ident: int) -> Reply:
     flags, end, counts = _check_reply(packet, query, ident)
     rcode, records, opt = flags & 0xF, [], None
     try:
-        for section, rtype, start, stop in _walk(packet, end, counts):
+        for section, rtype, start, stop in walk(packet, end, counts):
             if rtype == RecordType.OPT:
                 opt = start
                 rcode |= packet[start + 5] << 4
@@ -187,7 +170,7 @@ class TtlField:
 def ttl_fields(reply: Reply) -> Iterator[TtlField]:
     """Yield the TTL of each record that a reply has besides its OPT."""
     for section, start, end in reply.records:
-        fixed = _skip_name(reply.packet, start)
+        fixed = skip_name(reply.packet, start)
         rtype, _, ttl_s, _ = wire.RR_FIXED.unpack_from(reply.packet, fixed)
         yield TtlField(section, rtype, fixed + 4, ttl_s, end)
 
@@ -240,7 +223,8 @@ def _read_edns(packet: bytes, at: int, counts: Iterable[int]) -> Edns | None:
             start = buffer.offset
             try:
                 record = RR.parse(buffer)
-            except (DNSError, DNSLabelError, DnslibBufferError) as exc:
+            except (DNSError, DNSLabelError, DnslibBufferError, UnicodeDecodeError) as exc:
+                # The last is what dnslib lets out of a CAA record whose tag is no text.
                 raise WireError("a record of the query cannot be read") from exc
             if record.rtype != RecordType.OPT:
                 continue
@@ -267,11 +251,11 @@ def _opt(query: Query, rcode: int, ede: tuple[Ede, str] | None) -> bytes:
     return wire.opt_reply(query.edns.dnssec_ok, rcode >> 4, query.options + extended)
 
 
-def _walk(packet: bytes, at: int, counts: Iterable[int]) -> Iterator[tuple[int, int, int, int]]:
+def walk(packet: bytes, at: int, counts: Iterable[int]) -> Iterator[tuple[int, int, int, int]]:
     """Yield section, type, first byte and end of each record."""
     for section, count in enumerate(counts):
         for _ in range(count):
-            fixed = _skip_name(packet, at)
+            fixed = skip_name(packet, at)
             if fixed + _RR_FIXED_BYTES > len(packet):
                 raise WireError("a record is cut short")
             rtype, _, _, size = wire.RR_FIXED.unpack_from(packet, fixed)
@@ -282,7 +266,8 @@ def _walk(packet: bytes, at: int, counts: Iterable[int]) -> Iterator[tuple[int, 
             at = end
 
 
-def _skip_name(packet: bytes, at: int) -> int:
+def skip_name(packet: bytes, at: int) -> int:
+    """Where a name in a message ends; raises WireError when it does not."""
     while at < len(packet):
         size = packet[at]
         if size & _POINTER_BITS == _POINTER_BITS:

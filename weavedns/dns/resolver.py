@@ -11,16 +11,20 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from weavedns.dns import opts, rrset
-from weavedns.dns.answers import CNAME_IN, Answers, Found, tail
+from weavedns.dns.answers import Answers, Found, tail
+from weavedns.dns.compose import Composed, compose
 from weavedns.dns.cookies import Cookies, Verdict
 from weavedns.dns.localhost import Localhost
-from weavedns.dns.message import Query, Sections, build_reply, parse_query
+from weavedns.dns.message import Query, build_reply, parse_query
+from weavedns.dns.onward import Forward, Onward, onward
 from weavedns.dns.private import Data, NoPrivateNames, PrivateNames
 from weavedns.dns.tree import RRsets
-from weavedns.dns.upstream import Server, Upstreams
+from weavedns.dns.upstream import Upstreams
 from weavedns.dns.wire import CLASS_IN, MAX_TCP_BYTES, Ede, Flag, Rcode
 from weavedns.records import names
 from weavedns.records.record import RecordType
+
+__all__ = ["Answer", "Decision", "Drop", "Forward", "Onward", "Resolver", "Transport"]
 
 # TKEY, TSIG, IXFR, AXFR: no questions about a name's records.
 _TRANSACTION_TYPES = range(249, 253)
@@ -44,20 +48,11 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Forward:
-    """Ask these servers, and send back what they say in at most `limit_bytes`."""
-
-    query: Query
-    servers: tuple[Server, ...]
-    limit_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
 class Drop:
     """Send nothing."""
 
 
-Decision = Answer | Forward | Drop
+Decision = Answer | Forward | Onward | Drop
 
 
 class Resolver:
@@ -122,11 +117,11 @@ class Resolver:
             options += opts.option(opts.COOKIE, cookie)
         return replace(query, options=options) if options else query
 
-    def _ours(self, query: Query, reply: _Replies) -> Answer | None:
+    def _ours(self, query: Query, reply: _Replies) -> Answer | Onward | None:
         found = self._answers.find(query.name) or self._localhost.find(query.name)
-        return reply.found(found, found.authority.negative(len(query.name))) if found else None
+        return self._composed(query, reply, found) if found else None
 
-    def _askers(self, query: Query, reply: _Replies, client: bytes) -> Answer | None:
+    def _askers(self, query: Query, reply: _Replies, client: bytes) -> Answer | Onward | None:
         """What the asker alone has by this name; of a name with dots only where it is, the rest is the world's."""
         if query.name not in self._private.names:
             return None
@@ -136,9 +131,9 @@ class Resolver:
         self._turn += 1
         rrsets = _rrsets(data, self._answers.zone.ttl_s, self._turn)
         # Nothing that is private belongs to a zone: a negative answer has no SOA, and so nobody keeps it.
-        return reply.found(Found(rrsets, self._answers.authority), b"")
+        return self._composed(query, reply, Found(rrsets, self._answers.authority), negative=b"")
 
-    def _single_label(self, query: Query, reply: _Replies, client: bytes) -> Answer | None:
+    def _single_label(self, query: Query, reply: _Replies, client: bytes) -> Answer | Onward | None:
         """A single label is tried in the domain, and goes nowhere else."""
         if not _is_single_label(query.name):
             return None
@@ -148,14 +143,29 @@ class Resolver:
             return reply.error(
                 Rcode.SERVFAIL, Ede.NOT_READY, "the Docker networks of your address are not known here"
             )
-        authority = self._answers.authority
-        found = Found(None, authority)
+        found = Found(None, self._answers.authority)
         for suffix in (self._private.subdomain_of(client), self._answers.domain):
             name = query.name[:-1] + suffix if suffix else b""
             other = self._answers.find(name) if 0 < len(name) <= names.MAX_NAME_BYTES else None
             if other and other.node is not None and not found.node:
                 found = other
-        return reply.found(found, authority.foreign_negative())
+        return self._composed(query, reply, found)
+
+    def _composed(
+        self, query: Query, reply: _Replies, found: Found, negative: bytes | None = None
+    ) -> Answer | Onward:
+        made = compose(self._answers, found, query.name, query.rtype, negative=negative)
+        answer = reply.composed(made)
+        target = made.outside
+        may_follow = query.flags & Flag.RD and reply.flags & Flag.RA
+        if not target or not may_follow or not self._is_worldwide(target):
+            return answer
+        servers = self._upstreams.of(target)
+        return onward(query, made.sections.answer, target, servers, reply.limit_bytes) if servers else answer
+
+    def _is_worldwide(self, name: bytes) -> bool:
+        """Whether a name that is not ours means the same to everybody, so that upstreams may be asked for it."""
+        return not (_is_single_label(name) or name in self._private.names or self._localhost.find(name))
 
     def _others(self, query: Query, reply: _Replies, *, recursion: bool) -> Answer | Forward:
         if not recursion:
@@ -181,18 +191,11 @@ class _Replies:
         packet = build_reply(self.query, limit_bytes=self.limit_bytes, rcode=rcode, flags=self.flags, ede=extended)
         return Answer(packet, rcode)
 
-    def found(self, found: Found, negative: bytes) -> Answer:
-        rcode = Rcode.NXDOMAIN if found.node is None else Rcode.NOERROR
-        rrset_ = _pick(found, self.query.rtype)
-        if rrset_ is None:
-            sections = Sections(authority=(negative,) if negative else ())
-        else:
-            body = rrset_ if isinstance(rrset_, bytes) else rrset_.next()
-            sections = Sections(answer=tuple(rrset.records(body)))
+    def composed(self, made: Composed) -> Answer:
         packet = build_reply(
-            self.query, sections, limit_bytes=self.limit_bytes, rcode=rcode, flags=self.flags | Flag.AA
+            self.query, made.sections, limit_bytes=self.limit_bytes, rcode=made.rcode, flags=self.flags | Flag.AA
         )
-        return Answer(packet, rcode)
+        return Answer(packet, made.rcode)
 
 
 def _is_single_label(name: bytes) -> bool:
@@ -210,19 +213,6 @@ def _rrsets(data: Data, ttl_s: int, turn: int) -> RRsets:
 def _turned(rdatas: Sequence[bytes], turn: int) -> Sequence[bytes]:
     start = turn % len(rdatas)
     return [*rdatas[start:], *rdatas[:start]]
-
-
-def _pick(found: Found, rtype: int) -> rrset.RRset | None:
-    """The RRset that answers a question for a type at a node."""
-    node = found.node
-    if node is None:
-        return None
-    if isinstance(node, bytes):
-        return node if rtype in (RecordType.A, RecordType.ANY) else None
-    if rtype == RecordType.ANY:
-        # RFC 8482 section 4.1: one RRset is answer enough.
-        return next(iter(node.values()), None)
-    return node.get(tail(rtype)) or node.get(CNAME_IN)
 
 
 def _fault(query: Query, reply: _Replies) -> Answer | None:

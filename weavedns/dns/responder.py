@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import product
 
-from weavedns.dns.answers import A_IN, CNAME_IN, Answers, tail
+from weavedns.dns.answers import A_IN, CNAME_IN, Answers, Found, tail
+from weavedns.dns.compose import LEADING, compose
+from weavedns.dns.rrset import Rotation
 from weavedns.dns.slots import Slots
 from weavedns.dns.stats import DnsStats
 from weavedns.dns.tree import Node
@@ -34,6 +36,9 @@ _OPT_TYPE = 41
 _ARPA = b"\x04arpa\0"
 # Types that need no thought; ANY, transfers and other meta types do.
 _PLAIN_TYPES = frozenset(tail(rtype) for rtype in range(1, 128) if rtype != _OPT_TYPE)
+
+_LEADING_TYPES = frozenset(map(tail, LEADING))
+_NO_NEGATIVES: dict[int, bytes] = {}
 
 _DECLINED = b"", b""
 
@@ -79,7 +84,8 @@ class Responder:
         a name that does not exist, are written out in the loop: a call would cost a tenth of a packet's time.
         """
         memory, opt_of, select = slots.memory, self._opts.get, self._select
-        get_node, get_negative, domain = self._answers.nodes.get, self._one_label.get, self._answers.domain
+        get_node, domain = self._answers.nodes.get, self._answers.domain
+        get_negative = (_NO_NEGATIVES if self._answers.has_every_label else self._one_label).get
         domain_bytes, no_names, address = len(domain), 0, bytes
         replies: list[int] = []
         reply = replies.append
@@ -139,14 +145,30 @@ class Responder:
                 return _fitting(head[_NO_NAME], authority.negative(len(name)), room)
         if node is None or kind not in _PLAIN_TYPES:
             return _DECLINED
-        rrset = (node.get(kind) or node.get(CNAME_IN)) if isinstance(node, dict) else node if kind == A_IN else None
-        if rrset is None:
-            return _fitting(head[_NONE], authority.negative(len(name)), room)
-        if isinstance(rrset, bytes):
-            return _fitting(head[_ONE], rrset, room)
-        if rrset.size_bytes > room:
+        if isinstance(node, bytes):
+            header, body = (head[_ONE], node) if kind == A_IN else (head[_NONE], authority.negative(len(name)))
+            return _fitting(header, body, room)
+        rrset = node.get(kind)
+        if CNAME_IN in node if rrset is None else kind != A_IN and kind in _LEADING_TYPES:
+            return self._composed(name, kind, Found(node, authority), head, room)
+        if isinstance(rrset, Rotation):
+            ready = rrset.size_bytes <= room
+            return (head[_BEFORE_COUNT] + rrset.count + head[_AFTER_COUNT], rrset.next()) if ready else _DECLINED
+        header, body = (head[_ONE], rrset) if rrset else (head[_NONE], authority.negative(len(name)))
+        return _fitting(header, body, room)
+
+    def _composed(self, name: bytes, kind: bytes, found: Found, head: Head, room: int) -> tuple[bytes, bytes]:
+        """As `_select`, for what is more than an RRset: aliases, and targets whose addresses are added."""
+        made = compose(self._answers, found, name, int.from_bytes(kind[:2], "big"))
+        kept, is_cut = made.sections.fit(room)
+        if made.outside or is_cut:
             return _DECLINED
-        return head[_BEFORE_COUNT] + rrset.count + head[_AFTER_COUNT], rrset.next()
+        self._stats.nxdomain += made.rcode == Rcode.NXDOMAIN
+        before, after = head[_BEFORE_COUNT], head[_AFTER_COUNT]
+        answers, authorities, additional = kept.counts
+        counts = answers, authorities, additional + after[-1]
+        header = bytes((before[0], before[1] | made.rcode)) + before[2:]
+        return header + b"".join(count.to_bytes(2, "big") for count in counts), bytes(kept)
 
     def _opt(self, given: bytes) -> tuple[int, bytes]:
         """The size limit that a plain OPT sets, and the OPT that answers it; a limit of 0 when it is not plain."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import secrets
 import socket
 import time
@@ -11,12 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from weavedns.dns import holder
+from weavedns.dns import compose, holder
 from weavedns.dns.access import Access
 from weavedns.dns.answers import Answers
 from weavedns.dns.cache import Cache
 from weavedns.dns.cookies import SECRET_BYTES, Cookies
 from weavedns.dns.forwarder import Forwarder
+from weavedns.dns.onward import Onward
 from weavedns.dns.private import NoPrivateNames, PrivateNames
 from weavedns.dns.querylog import QueryLog
 from weavedns.dns.resolver import Answer, Drop, Resolver, Transport
@@ -28,7 +30,12 @@ from weavedns.dns.upstream import Upstreams
 from weavedns.dns.wire import Flag, Rcode
 from weavedns.errors import ListenError
 
+log = logging.getLogger(__name__)
+
 _BACKLOG = 128
+_TELL_FAULTS_EVERY_S = 60.0
+_OPCODE = 0x7800
+_COUNTS_BYTES = 8
 # With port 0 the kernel picks one for UDP, and it may be taken for TCP.
 _PORT_TRIES = 8
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -68,6 +75,7 @@ class DnsServer:
         self._access = access
         self._private = private or NoPrivateNames()
         self._clock = clock
+        self._next_fault_told = 0.0
         self._responder = Responder(answers, self.stats)
         cookies = Cookies(secrets.token_bytes(SECRET_BYTES))
         self._resolver = Resolver(answers, upstreams, private=private, cookies=cookies, nsid=peer.encode())
@@ -131,7 +139,7 @@ class DnsServer:
 
     def lookup(self, name: bytes, rtype: int) -> list[bytes]:
         """The record data that this server answers with from its own records; `name` in wire form, lower case."""
-        return self._answers.lookup(name, rtype)
+        return compose.lookup(self._answers, name, rtype)
 
     def _watch(self, listener: _Listener) -> None:
         query_log = self._query_log
@@ -162,14 +170,18 @@ class DnsServer:
         self, packet: bytes, client: bytes, transport: Transport, send: Callable[[bytes], None]
     ) -> bytes | None:
         """The careful path: the reply, empty for none at all, or None when `send` gets it later."""
-        decision = self._resolver.resolve(
-            packet,
-            recursion=self._access.may_forward(client),
-            transport=transport,
-            may_ask=self._access.may_ask(client),
-            client=client,
-            now_s=int(time.time()),
-        )
+        try:
+            decision = self._resolver.resolve(
+                packet,
+                recursion=self._access.may_forward(client),
+                transport=transport,
+                may_ask=self._access.may_ask(client),
+                client=client,
+                now_s=int(time.time()),
+            )
+        except Exception as exc:  # noqa: BLE001
+            # Whatever one packet does to us must not cost the others of its batch their answers.
+            return self._give_up(packet, exc)
         match decision:
             case Answer(reply, rcode):
                 self._count(reply, rcode)
@@ -177,8 +189,22 @@ class DnsServer:
             case Drop():
                 self.stats.dropped += 1
                 return b""
+            case Onward(wanted):
+                known = self._forwarder.forward(wanted, client, lambda packet: send(decision.join(packet)))
+                return None if known is None else decision.join(known)
             case wanted:
                 return self._forwarder.forward(wanted, client, send)
+
+    def _give_up(self, packet: bytes, fault: Exception) -> bytes:
+        """The bare SERVFAIL for a packet that we failed to read, which is told once a minute at most."""
+        now = self._clock()
+        if now >= self._next_fault_told:
+            self._next_fault_told = now + _TELL_FAULTS_EVERY_S
+            log.error("a query could not be handled, please report it: %s", packet.hex(), exc_info=fault)
+        self.stats.servfail += 1
+        asked = int.from_bytes(packet[2:4], "big")
+        flags = Flag.QR | (asked & (_OPCODE | Flag.RD)) | Rcode.SERVFAIL
+        return packet[:2] + flags.to_bytes(2, "big") + bytes(_COUNTS_BYTES)
 
     def _count(self, reply: bytes, rcode: Rcode) -> None:
         stats = self.stats

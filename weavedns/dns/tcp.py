@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import Counter
 from collections.abc import Callable
 from ipaddress import ip_address
@@ -83,6 +84,9 @@ class TcpConnection(asyncio.Protocol):
         if not peer or not self._listener.admit(self, self._client):
             transport.abort()
             return
+        # asyncio does this only for sockets made with a protocol number. Without it a second write waits until the
+        # client acknowledges the first, which it may put off for 40 ms.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         transport.set_write_buffer_limits(high=_MAX_UNREAD_BYTES, low=_MAX_UNREAD_BYTES // 4)
         self._rest()
 

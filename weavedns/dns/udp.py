@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from weavedns.dns.access import Access
-from weavedns.dns.batch import SLOTS, Address, Asker, Batch, open_batch
+from weavedns.dns.batch import SLOTS, Address, Asker, Batch, gather, open_batch
 from weavedns.dns.responder import Heads, Responder
 from weavedns.dns.stats import DnsStats
 from weavedns.dns.wire import SLOT_BYTES
@@ -92,6 +92,7 @@ class UdpListener:
                 self._take_care(sizes, askers, heads, replies)
             stats.unsent += self._emit(replies)
             left = left - len(sizes) if len(sizes) >= _BUSY else 0
+            gather(len(sizes))
 
     def _take_care(
         self, sizes: Sequence[int], askers: Sequence[Asker], heads: Sequence[Heads], replies: list[int]

@@ -23,9 +23,11 @@ OPCODE_MASK = 0xF
 # An owner name that is the name of the question, as a compression pointer (RFC 1035 section 4.1.4).
 QUESTION_POINTER = b"\xc0\x0c"
 POINTER_MARK = 0xC000
+MAX_POINTER = 0x3FFF
 
 HEADER = struct.Struct("!HHHHHH")
 RR_FIXED = struct.Struct("!HHIH")  # type, class, TTL, data length
+RR_HEAD_BYTES = len(QUESTION_POINTER) + RR_FIXED.size  # of a record whose owner is a pointer
 OPT = struct.Struct("!BHHBBHH")  # root, type, payload size, extended RCODE, version, flags, data length
 
 

@@ -78,6 +78,17 @@ def parse_host(text: str, domain: bytes) -> bytes:
     return name
 
 
+def parse_owner(text: str, domain: bytes) -> bytes:
+    """As `parse_host`, and the first label may be ``*``, which stands for every name there that does not exist."""
+    if not text.startswith("*"):
+        return parse_host(text, domain)
+    rest = text[2:] if text.startswith("*.") else ""
+    if text != "*" and not rest:
+        raise RecordError(f"{text!r} is no name; a wildcard is '*' alone before the first dot, as in *.apps")
+    below = domain if not rest or rest.rstrip(".") == render(domain) else parse_host(rest, domain)
+    return _join([b"*"], below, text)
+
+
 def render(name: bytes) -> str:
     """Write a name as text, without the final dot (the root is ``.``), escaped as RFC 1035 section 5.1 says."""
     if name == ROOT:

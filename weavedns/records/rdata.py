@@ -15,6 +15,9 @@ MAX_STRING_BYTES = 255
 _MAX_U16 = 65535
 _SRV_FIXED_BYTES = 6
 _MX_FIXED_BYTES = 2
+_SOA_NUMBERS = 5
+_SOA_FIXED_BYTES = 4 * _SOA_NUMBERS
+_MAX_U32 = 2**32 - 1
 _MAX_BYTE = 255
 _GENERIC = r"\#"
 
@@ -49,6 +52,10 @@ def check(rtype: int, raw: bytes) -> bytes:
     fixed = _BYTES_BEFORE_NAME.get(rtype)
     if fixed is not None:
         return raw[:fixed] + names.check_wire(raw[fixed:])
+    if rtype == RecordType.SOA:
+        ns_bytes = _name_bytes(raw)
+        ns, mailbox = raw[:ns_bytes], raw[ns_bytes:-_SOA_FIXED_BYTES]
+        return names.check_wire(ns) + names.check_wire(mailbox) + raw[-_SOA_FIXED_BYTES:]
     if rtype == RecordType.TXT:
         at = 0
         while at < len(raw):
@@ -69,10 +76,24 @@ def _u16(value: int) -> bytes:
     return value.to_bytes(2, "big")
 
 
-def _number(text: str) -> int:
+def _number(text: str, most: int = _MAX_U16) -> int:
     if not re.fullmatch(r"[0-9]{1,10}", text):
-        raise RecordError(f"{text!r} is no number; give one from 0 to {_MAX_U16}")
+        raise RecordError(f"{text!r} is no number; give one from 0 to {most}")
     return int(text)
+
+
+def _u32(value: int) -> bytes:
+    if value > _MAX_U32:
+        raise RecordError(f"{value} is out of range; give a number from 0 to {_MAX_U32}")
+    return value.to_bytes(4, "big")
+
+
+def _name_bytes(raw: bytes) -> int:
+    """How many bytes the name has that wire data starts with, or seems to have."""
+    at = 0
+    while at < len(raw) and raw[at]:
+        at += raw[at] + 1
+    return at + 1
 
 
 def _take(fields: Sequence[str], what: str) -> Sequence[str]:
@@ -101,6 +122,12 @@ def _parse_aaaa(fields: Sequence[str], _: bytes) -> bytes:
 def _parse_name(fields: Sequence[str], origin: bytes) -> bytes:
     (text,) = _take(fields, "NAME")
     return names.parse(text, origin)
+
+
+def _parse_soa(fields: Sequence[str], origin: bytes) -> bytes:
+    ns, mailbox, *numbers = _take(fields, "MNAME RNAME SERIAL REFRESH RETRY EXPIRE MINIMUM")
+    hosts = [names.parse(text, origin) for text in (ns, mailbox)]
+    return b"".join([*hosts, *(_u32(_number(text, _MAX_U32)) for text in numbers)])
 
 
 def _parse_mx(fields: Sequence[str], origin: bytes) -> bytes:
@@ -162,6 +189,13 @@ def _render_name(rdata: bytes) -> str:
     return "." if rdata == names.ROOT else names.render(rdata) + "."
 
 
+def _render_soa(rdata: bytes) -> str:
+    ns, mailbox = rdata[: _name_bytes(rdata)], rdata[_name_bytes(rdata) : -_SOA_FIXED_BYTES]
+    starts = range(len(rdata) - _SOA_FIXED_BYTES, len(rdata), 4)
+    numbers = [str(int.from_bytes(rdata[at : at + 4], "big")) for at in starts]
+    return " ".join([_render_name(ns), _render_name(mailbox), *numbers])
+
+
 def _render_mx(rdata: bytes) -> str:
     return f"{int.from_bytes(rdata[:2], 'big')} {_render_name(rdata[_MX_FIXED_BYTES:])}"
 
@@ -192,6 +226,7 @@ _PARSERS: dict[int, Parser] = {
     RecordType.AAAA: _parse_aaaa,
     RecordType.NS: _parse_name,
     RecordType.CNAME: _parse_name,
+    RecordType.SOA: _parse_soa,
     RecordType.PTR: _parse_name,
     RecordType.MX: _parse_mx,
     RecordType.SRV: _parse_srv,
@@ -202,6 +237,7 @@ _RENDERERS: dict[int, Renderer] = {
     RecordType.AAAA: lambda rdata: str(IPv6Address(rdata)),
     RecordType.NS: _render_name,
     RecordType.CNAME: _render_name,
+    RecordType.SOA: _render_soa,
     RecordType.PTR: _render_name,
     RecordType.MX: _render_mx,
     RecordType.SRV: _render_srv,

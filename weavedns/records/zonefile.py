@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from weavedns.errors import RecordError, ZoneFileError
 from weavedns.records import entries, names, rdata
+from weavedns.records.alias import alone, check_alone
 from weavedns.records.entries import Entry, failure
 from weavedns.records.record import MAX_TTL_S, Origin, Record, RecordType, check_ttl, type_code, type_name
 
@@ -39,24 +40,28 @@ _UNIT_S = {"w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1, "": 1}
 _CLASS = re.compile(r"IN|CH|HS|CS|CLASS[0-9]{1,5}", re.IGNORECASE)
 _OUR_CLASS = frozenset({"IN", "CLASS1"})
 _DNAME = 39
-_NOT_ANSWERED_YET = frozenset({RecordType.NS, RecordType.CNAME, _DNAME})
+_ELSEWHERE = frozenset({RecordType.NS, _DNAME})
 # RFC 6895 section 3.1: these are asked for or describe a message, and no zone holds them.
 _NEVER_HELD = frozenset({0, RecordType.OPT, *range(128, 256)})
 _SOA_FIELDS = 7
+_HOST = frozenset({RecordType.A, RecordType.AAAA})
+_LOCALHOST = names.parse("localhost.")
 _SOA_TIMERS = (3600, 600, 86400)
 
 
 def check_supported(name: bytes, rtype: int) -> None:
-    """Raise RecordError, saying so, when a record with this name and type could be held but is not answered."""
+    """Raise RecordError, saying so, when a record with this name and type cannot be answered."""
     if rtype in _NEVER_HELD:
         raise RecordError(f"{type_name(rtype)} is never held as a record; use A, AAAA, SRV and so on")
     if rtype == RecordType.SOA:
         raise RecordError("SOA stands at the domain itself and the server makes its own; remove it")
-    if rtype in _NOT_ANSWERED_YET:
-        what = "DNAME" if rtype == _DNAME else type_name(rtype)
-        raise RecordError(f"{what} records are not supported yet; give {names.render(name)} the addresses themselves")
-    if b"*" in name and b"*" in names.labels_of(name):
-        raise RecordError(f"{names.render(name)} is a wildcard, and those are not supported yet; list the names")
+    if rtype in _ELSEWHERE:
+        # Its answer would be a referral, which the libraries that ask here do not follow.
+        what = "DNAME" if rtype == _DNAME else "NS"
+        raise RecordError(
+            f"{what} hands names to another server, and who asks here does not go there; "
+            f"give {names.render(name)} and the names under it the addresses themselves"
+        )
 
 
 def parse(
@@ -83,16 +88,23 @@ def parse(
 
 
 def render(records: Iterable[Record], *, domain: bytes, ns: bytes, serial: int, ttl_s: int) -> str:
-    """Write a whole master file for the domain: SOA and NS, and every record once, sorted by name."""
+    """Write a whole master file for the domain: SOA and NS, and every record once, sorted by name.
+
+    A CNAME that gives way to other records is left out, as no reader takes both. Nor does one take a name server of
+    the domain without an address, which ours is while the network is not used: ``localhost`` stands in for it then.
+    """
     refresh, retry, expire = _SOA_TIMERS
+    answered = _answered(records, domain)
+    has_address = any(record.name == ns and record.rtype in _HOST for record in answered)
+    server = ns if has_address or not names.is_under(ns, domain) else _LOCALHOST
     apex = [
         f"$ORIGIN {_absolute(domain)}",
         f"$TTL {ttl_s}",
         f"@ IN SOA {_absolute(ns)} hostmaster.{_absolute(domain)} (",
         f"    {serial % 2**32} {refresh} {retry} {expire} {ttl_s} )  ; serial refresh retry expire negative-ttl",
-        f"@ IN NS {_absolute(ns)}",
+        f"@ IN NS {_absolute(server)}",
     ]
-    return "\n".join([*apex, *_render_lines(records, domain, ttl_s)]) + "\n"
+    return "\n".join([*apex, *_render_lines(answered, domain, ttl_s)]) + "\n"
 
 
 def render_records(records: Iterable[Record], *, domain: bytes, ttl_s: int) -> str:
@@ -135,6 +147,7 @@ class _Reader:
         self._open_files: list[str] = []
         self._bytes_left = MAX_FILE_BYTES
         self._per_name: dict[bytes, int] = {}
+        self._aliases: set[bytes] = set()
         self._ttls: dict[int, int] = {}  # one object for each TTL, not one for each record
 
     def read(self, data: bytes, scope: _Scope) -> None:
@@ -228,6 +241,8 @@ class _Reader:
         self.records[record] = None
         if len(self.records) == before:
             return
+        if record.rtype == RecordType.CNAME or (self._aliases and record.name in self._aliases):
+            self._check_alone(record)
         if before == self._max_records:
             raise RecordError(f"this is more than {self._max_records} records; split the zone or remove some")
         count = self._per_name.get(record.name, 0) + 1
@@ -235,6 +250,14 @@ class _Reader:
             name = names.render(record.name)
             raise RecordError(f"{name} has more than {MAX_RECORDS_PER_NAME} records; no answer holds more")
         self._per_name[record.name] = count
+
+    def _check_alone(self, record: Record) -> None:
+        if record.name == self._domain:
+            raise RecordError("the domain itself has SOA and NS, and a CNAME stands alone at its name; remove it")
+        if record.rtype == RecordType.CNAME:
+            self._aliases.add(record.name)
+        if record.name in self._per_name:
+            check_alone(record, (other for other in self.records if other.name == record.name))
 
     def _state_ttl(self, ttl_s: int, scope: _Scope) -> int:
         ttl_s = self._ttls.setdefault(ttl_s, ttl_s)
@@ -293,6 +316,14 @@ def parse_ttl(text: str) -> int:
     if total > MAX_TTL_S:
         raise RecordError(f"the TTL {text!r} is too long; give at most {MAX_TTL_S} seconds")
     return check_ttl(total)
+
+
+def _answered(records: Iterable[Record], domain: bytes) -> list[Record]:
+    """The records without the CNAME records that give way to others of their name."""
+    by_name: dict[bytes, list[Record]] = {}
+    for record in records:
+        by_name.setdefault(record.name, []).append(record)
+    return [each for name, same in by_name.items() for each in alone(same, at_apex=name == domain)]
 
 
 def _render_lines(records: Iterable[Record], domain: bytes, ttl_s: int) -> list[str]:

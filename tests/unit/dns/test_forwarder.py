@@ -73,16 +73,31 @@ class Upstream(asyncio.DatagramProtocol):
 @contextlib.asynccontextmanager
 async def upstream(behave: Behave, over_tcp: Behave | None = None) -> AsyncIterator[Upstream]:
     made = Upstream(behave, over_tcp)
-    loop = asyncio.get_running_loop()
-    transport, _ = await loop.create_datagram_endpoint(lambda: made, ("127.0.0.1", 0))
-    made.address = transport.get_extra_info("sockname")
-    server = await asyncio.start_server(made.serve_tcp, *made.address)
+    udp, tcp = free_pair()
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: made, sock=udp)
+    server = await asyncio.start_server(made.serve_tcp, sock=tcp)
+    made.address = udp.getsockname()
     try:
         yield made
     finally:
         transport.close()
         server.close()
         await server.wait_closed()
+
+
+def free_pair() -> tuple[socket.socket, socket.socket]:
+    """Sockets for UDP and TCP with the same port, which may be taken for the other one at times."""
+    while True:
+        udp, tcp = socket.socket(type=socket.SOCK_DGRAM), socket.socket()
+        try:
+            udp.bind(("127.0.0.1", 0))
+            tcp.bind(udp.getsockname())
+        except OSError:
+            udp.close()
+            tcp.close()
+            continue
+        udp.setblocking(False)
+        return udp, tcp
 
 
 async def forwarded(packet: bytes, *servers: Upstream | tuple[str, int], tcp: bool = False) -> Message:

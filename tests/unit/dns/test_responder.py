@@ -6,7 +6,7 @@ import dns.flags
 import dns.message
 import dns.rdatatype
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.dns.world import USUAL, World, opt, query, record, with_records
@@ -14,7 +14,44 @@ from weavedns.dns.resolver import Forward
 from weavedns.dns.responder import Responder
 from weavedns.dns.slots import Slots
 from weavedns.records import names
+from weavedns.records.record import Record
 
+# Everything whose answer is more than one RRset.
+RICH = (
+    *USUAL,
+    record("chain", "CNAME", "link", ttl_s=9),
+    record("nowhere", "CNAME", "gone"),
+    record("empty", "CNAME", "text"),
+    record("self", "CNAME", "self"),
+    record("tick", "CNAME", "tock"),
+    record("tock", "CNAME", "tick"),
+    record("away", "CNAME", "www.example.org."),
+    record("many", "CNAME", "web"),
+    record("loud", "CNAME", "long"),
+    *[record("long", "TXT", "x" * size) for size in (200, 201, 202)],
+    record("*.apps", "A", "10.2.3.1"),
+    record("*.apps", "AAAA", "2001:db8::1"),
+    record("there.apps", "TXT", "x"),
+    record("deep.er.apps", "A", "10.2.3.2"),
+    record("*.er.apps", "CNAME", "link"),
+    record("*.mx", "MX", "5", "db"),
+    record("*.mx", "MX", "6", "host.apps"),
+    record("below.*.stars", "A", "10.2.3.3"),
+    record("_ldap._tcp", "SRV", "0", "1", "389", "db"),
+    record("_ldap._tcp", "SRV", "0", "1", "389", "web"),
+    record("_ldap._tcp", "SRV", "0", "1", "389", "gone"),
+    record("_ldap._tcp", "SRV", "0", "1", "389", "ldap.example.org."),
+    record("_alias._tcp", "CNAME", "_ldap._tcp"),
+    *[record("_wide._tcp", "SRV", "0", "1", str(port), f"h{port}.apps") for port in range(9)],
+)
+RICH_NAMES = st.one_of(
+    st.sampled_from([names.render(each.name) for each in RICH]),
+    st.builds(
+        "{}.{}.weave.local".format,
+        st.sampled_from(["a", "there", "a.there", "er", "b.er", "a.b.er", "deep.er", "*", "x.*"]),
+        st.sampled_from(["apps", "mx", "stars", "link", "web"]),
+    ),
+)
 LABEL = st.text(alphabet="abXY09-_", min_size=1, max_size=12)
 NAMES = st.one_of(
     st.sampled_from([f"{names.render(each.name)}" for each in USUAL]),
@@ -31,8 +68,8 @@ TYPES = st.sampled_from(
 
 
 @st.composite
-def queries(draw: st.DrawFn) -> bytes:
-    name = "".join(draw(st.sampled_from([char.lower(), char.upper()])) for char in draw(NAMES))
+def queries(draw: st.DrawFn, asked: st.SearchStrategy[str] = NAMES) -> bytes:
+    name = "".join(draw(st.sampled_from([char.lower(), char.upper()])) for char in draw(asked))
     flags = sum(draw(st.sets(st.sampled_from([0x0100, 0x0010, 0x0020]))))
     packet = query(name, draw(TYPES), flags=flags, ident=draw(st.integers(0, 65535)))
     if draw(st.booleans()):
@@ -41,11 +78,25 @@ def queries(draw: st.DrawFn) -> bytes:
     return packet
 
 
+@settings(deadline=None)
 @given(queries(), st.booleans())
 def test_the_fast_path_answers_what_it_answers_as_the_careful_path_does(packet: bytes, recursion: bool) -> None:
     fast = World().responder.answer(packet, recursion=recursion)
     if fast is not None:
         assert fast == World().careful(packet, recursion=recursion)
+
+
+@settings(deadline=None)
+@given(queries(st.one_of(NAMES, RICH_NAMES)), st.booleans(), st.sampled_from([(), (record("*", "A", "10.2.3.9"),)]))
+def test_aliases_wildcards_and_added_addresses_are_the_same_on_both_paths(
+    packet: bytes, recursion: bool, more: tuple[Record, ...]
+) -> None:
+    fast = World((*RICH, *more)).responder.answer(packet, recursion=recursion)
+    careful = World((*RICH, *more)).careful(packet, recursion=recursion)
+    if fast is not None:
+        assert fast == careful
+    if isinstance(careful, bytes):
+        dns.message.from_wire(careful)
 
 
 @given(st.integers(2, 80), st.sampled_from(["a", "aaaaaaaaaaaa"]), st.booleans())
@@ -134,6 +185,9 @@ def test_a_batch_is_answered_in_its_slots() -> None:
         ("odd.weave.local", "TYPE65"),
         ("1.0.2.10.in-addr.arpa", "PTR"),
         ("link.weave.local", "A"),
+        ("mail.weave.local", "MX"),
+        ("_http._tcp.web.weave.local", "SRV"),
+        ("weave.local", "NS"),
     ],
 )
 def test_plain_questions_of_ours_take_the_fast_path(name: str, rtype: str) -> None:

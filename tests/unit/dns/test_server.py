@@ -10,7 +10,9 @@ import pytest
 from tests.unit.dns.world import DOMAIN, World, exchange, query, serving, until
 from weavedns.dns import server as server_module
 from weavedns.dns.access import Access
+from weavedns.dns.resolver import Resolver
 from weavedns.dns.server import DnsServer
+from weavedns.dns.wire import Rcode
 from weavedns.errors import ListenError
 from weavedns.records import names
 
@@ -121,3 +123,20 @@ def test_lookup_gives_what_is_answered_from_our_own_records() -> None:
 
 def test_counters_go_by_name() -> None:
     assert made().stats.as_dict()["queries"] == 0
+
+
+async def test_a_packet_that_cannot_be_handled_costs_only_itself_its_answer(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fault(*_: object, **__: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(Resolver, "resolve", fault)
+    async with serving(World()) as server:
+        address = server.listening[0]
+        for ident in (1, 2):
+            reply = await exchange(query("www.example.com", ident=ident), address)
+            assert reply == ident.to_bytes(2, "big") + bytes.fromhex("8102") + bytes(8)
+        assert (await exchange(query("nobody." + names.render(DOMAIN)), address))[3] & 15 == Rcode.NXDOMAIN
+    assert server.stats.servfail == 2
+    assert [record.getMessage().startswith("a query could not be handled") for record in caplog.records] == [True]

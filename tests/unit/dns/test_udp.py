@@ -4,6 +4,7 @@ import asyncio
 import ctypes
 import errno
 import socket
+import time
 from collections.abc import Iterator
 from ipaddress import ip_network
 
@@ -45,9 +46,9 @@ def test_one_at_a_time_is_used_where_batches_do_not_work(
     class Libc:
         recvmmsg = sendmmsg = staticmethod(not_there)
 
-    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: Libc)
+    monkeypatch.setattr(ctypes, "PyDLL", lambda *_, **__: Libc)
     assert isinstance(open_batch(bound), PlainBatch)
-    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: object())
+    monkeypatch.setattr(ctypes, "PyDLL", lambda *_, **__: object())
     assert isinstance(open_batch(bound), PlainBatch)
 
 
@@ -112,6 +113,17 @@ def test_a_full_send_buffer_drops_the_rest_and_counts_it(bound: socket.socket) -
 
     opened._sendmmsg = full
     assert opened.send([1] * 5) == 5
+
+
+@pytest.mark.parametrize(("count", "paused"), [(1, 0), (15, 0), (16, 1), (55, 1), (56, 0), (64, 0)])
+def test_only_a_crowd_that_does_not_fill_a_batch_is_waited_for(
+    count: int, paused: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    batch.gather(count)
+    assert len(pauses) == paused
+    assert sum(pauses) < 0.0001
 
 
 async def test_a_query_is_answered(either_way: None) -> None:

@@ -13,7 +13,7 @@ import dns.rdatatype
 
 from weavedns.dns.access import Access
 from weavedns.dns.answers import Answers, Zone
-from weavedns.dns.resolver import Answer, Drop, Forward, Resolver, Transport
+from weavedns.dns.resolver import Answer, Drop, Forward, Onward, Resolver, Transport
 from weavedns.dns.responder import Responder
 from weavedns.dns.server import DnsServer
 from weavedns.dns.upstream import Upstreams
@@ -77,7 +77,7 @@ class World:
 
     def careful(
         self, packet: bytes, *, recursion: bool = True, transport: Transport = Transport.UDP
-    ) -> bytes | Forward | None:
+    ) -> bytes | Forward | Onward | None:
         match self.resolver.resolve(packet, recursion=recursion, transport=transport):
             case Answer(reply):
                 return reply

@@ -26,9 +26,7 @@ def _fits(name: bytes) -> bool:
 
 any_names = st.lists(labels, max_size=4).map(lambda parts: _join(parts, names.ROOT)).filter(_fits)
 our_names = (
-    st.lists(labels.filter(lambda label: label != b"*"), max_size=3)
-    .map(lambda parts: _join(parts, DOMAIN))
-    .filter(_fits)
+    st.lists(st.one_of(labels, st.just(b"*")), max_size=3).map(lambda parts: _join(parts, DOMAIN)).filter(_fits)
 )
 u16 = st.integers(0, 65535).map(lambda number: number.to_bytes(2, "big"))
 strings = st.binary(max_size=255).map(lambda text: bytes((len(text),)) + text)

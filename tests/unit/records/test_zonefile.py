@@ -196,13 +196,16 @@ def test_records_say_whom_they_belong_to() -> None:
         (r"a TYPE65280 \# 3 0a", 1, "generic"),
         (r"a A \# 3 0a0201", 1, "4 bytes"),
         ("a TYPE65280 x", 1, "generic form"),
-        ("a CNAME b", 1, "CNAME records are not supported yet"),
-        (r"a TYPE5 \# 3 016200", 1, "CNAME records are not supported yet"),
-        (r"a TYPE39 \# 3 016200", 1, "DNAME records are not supported yet"),
-        ("sub NS ns", 1, "NS records are not supported yet"),
+        ("a CNAME b\n\na A 10.2.1.7", 3, "a.weave.local has CNAME b.weave.local."),
+        ("a CNAME b\n\na A 10.2.1.7", 3, "A 10.2.1.7 cannot stand beside it"),
+        ("a AAAA ::1\na A 10.2.1.7\na CNAME b", 3, "a.weave.local has AAAA ::1 (of z) already"),
+        ("a CNAME b\na CNAME c", 2, "CNAME c.weave.local. cannot stand beside it"),
+        ("a TXT x\na TYPE5 \\# 3 016200", 2, "a CNAME stands alone"),
+        ("*.a CNAME b\n*.a TXT x", 2, "*.a.weave.local has CNAME"),
+        ("@ CNAME b", 1, "the domain itself has SOA and NS"),
+        (r"a TYPE39 \# 3 016200", 1, "DNAME hands names to another server"),
+        ("sub NS ns", 1, "NS hands names to another server"),
         ("sub SOA ns me 1 2 3 4 5", 1, "SOA stands at the domain itself"),
-        ("* A 10.2.1.7", 1, r"*.weave.local is a wildcard, and those are not supported yet"),
-        ("a.*.b A 10.2.1.7", 1, "wildcard"),
         ("a ANY x", 1, "ANY is never held"),
         (r"a OPT \# 0", 1, "OPT is never held"),
         (r"a TYPE0 \# 0", 1, "TYPE0 is never held"),
@@ -442,7 +445,7 @@ def test_the_written_file_is_for_people() -> None:
         "$TTL 1\n"
         "@ IN SOA weavedns.weave.local. hostmaster.weave.local. (\n"
         "    7 3600 600 86400 1 )  ; serial refresh retry expire negative-ttl\n"
-        "@ IN NS weavedns.weave.local.\n"
+        "@ IN NS localhost.\n"
         "@      IN MX 5 redis.weave.local.\n"
         "a      IN A 10.2.1.2\n"
         "redis  60 IN A 10.2.1.7\n"
@@ -450,6 +453,30 @@ def test_the_written_file_is_for_people() -> None:
         "web    IN A 10.2.1.9\n"
         "v1.web IN A 10.2.1.10\n"
     )
+
+
+def test_the_name_server_stands_in_the_file_once_it_has_an_address() -> None:
+    server = Record("p", "peer", NS, 1, b"\x0a\x02\xfe\x01", 1, Origin.PEER)
+    assert "\n@ IN NS weavedns.weave.local.\n" in render([server])
+    outside = zonefile.render([], domain=DOMAIN, ns=names.parse("ns.example.org."), serial=7, ttl_s=1)
+    assert "\n@ IN NS ns.example.org.\n" in outside
+
+
+def test_a_cname_that_gives_way_is_not_written() -> None:
+    def alias(owner: str, target: str) -> Record:
+        data = names.parse(target, DOMAIN)
+        return Record("p", owner, names.parse(owner, DOMAIN), 5, data, 1, Origin.ADDED)
+
+    alone, hidden, later = alias("www", "web"), alias("web", "redis"), alias("www", "zoo")
+    web = Record("p", "h", names.parse("web", DOMAIN), 1, b"\x0a\x02\0\1", 1, Origin.CONTAINER)
+    assert content(parse(render([hidden, later, alone, web]))) == content([alone, web])
+
+
+def test_aliases_and_wildcards_are_read() -> None:
+    text = "www CNAME web\nwww 7 CNAME web\nout CNAME example.org.\n*.apps A 10.2.1.7\n* CNAME www\na.*.b TXT x"
+    assert [names.render(one.name) for one in parse(text)] == [
+        f"{name}.weave.local" for name in ("www", "out", "*.apps", "*", "a.*.b")
+    ]
 
 
 def test_a_name_outside_the_domain_is_written_in_full() -> None:

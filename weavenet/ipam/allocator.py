@@ -14,8 +14,9 @@ from weavenet.endpoint import Default, Endpoint, Explicit, InSubnet, Off
 from weavenet.errors import AddressInUseError, EndpointError, NoAddressError
 from weavenet.ipam import claims
 from weavenet.ipam.claims import DNS_HOLDER, Claim, Conflict, ForeignClaims
-from weavenet.ipam.gifts import free_runs, to_give
-from weavenet.ipam.ring import Owner, Ring, Run
+from weavenet.ipam.gifts import to_give
+from weavenet.ipam.ring import Owner, Ring
+from weavenet.ipam.runs import Run, free_runs
 from weavenet.ipam.space import Space
 
 # Long enough for a restart, short enough that a small subnet does not fill up with the dead.
@@ -233,9 +234,10 @@ class Allocator:
         if self._ring is not None and not self._ring:
             return Wanted(subnet, ())
         free: dict[str, int] = {}
+        taken = sorted(self.foreign)
         for owner, run in self._ring.owners(self._runs(subnet)) if self._ring else ():
             if self._ring and owner != self._ring.me:
-                size = sum(last - first + 1 for first, last in free_runs([run], sorted(self.foreign)))
+                size = sum(last - first + 1 for first, last in free_runs([run], taken))
                 free[owner.name] = free.get(owner.name, 0) + size
         # DNS addresses stay low: whoever comes first in the subnet is asked first.
         order = list(free) if subnet == self.space.dns_subnet else sorted(free, key=lambda name: -free[name])

@@ -2,27 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from weavenet.ipam.ring import Run
-
-
-def free_runs(runs: Iterable[Run], taken: Sequence[int]) -> list[Run]:
-    """The parts of some runs in which no address is taken; `taken` is in order. Runs that touch come as one."""
-    free: list[Run] = []
-    for first, last in runs:
-        inside = taken[bisect_left(taken, first) : bisect_right(taken, last)]
-        edges = [first - 1, *inside, last + 1]
-        for before, after in itertools.pairwise(edges):
-            if before + 1 > after - 1:
-                continue
-            if free and free[-1][1] == before:
-                free[-1] = free[-1][0], after - 1
-            else:
-                free.append((before + 1, after - 1))
-    return free
+from weavenet.ipam.runs import Run
 
 
 def to_give(free: Sequence[Run], *, lowest: bool) -> list[Run]:

@@ -16,12 +16,11 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import NamedTuple
 
 from weavenet.errors import ForeignRingError, RingError
+from weavenet.ipam.runs import Run, less
 
 # Far more than there are peers; it bounds memory and the size of an encoded ring.
 MAX_STRETCHES = 8192
 MAX_RANK = 2**31 - 1
-
-Run = tuple[int, int]
 
 
 class Owner(NamedTuple):
@@ -56,6 +55,8 @@ class Stretch:
 
     def part(self, first: int, last: int) -> Stretch:
         """The same knowledge about a part of these addresses."""
+        if (first, last) == (self.first, self.last):
+            return self
         return Stretch(first, last, self.owner, self.rank)
 
     def __str__(self) -> str:
@@ -109,7 +110,7 @@ class Ring:
         if self:
             raise RingError(f"the addresses are shared out already, by {founder(self.ring_id)}")
         shares = sorted(set(owners))
-        cut = [*apart, *_less([(self._first, self._last)], apart)]
+        cut = [*apart, *less([(self._first, self._last)], apart)]
         found = [share for run in cut for share in _split(run, shares)]
         self._stretches = _coalesced(sorted(found, key=lambda each: each.first))
         self.ring_id = ring_id
@@ -164,6 +165,8 @@ class Ring:
         What contradicts something of the same rank is left out and told; the rest is taken.
         """
         if not update.stretches or update.ring_id == "":
+            return Merged()
+        if (self.ring_id, tuple(self._stretches)) == (update.ring_id, update.stretches):
             return Merged()
         self._refuse_outside(update.stretches)
         if self.ring_id not in {"", update.ring_id}:
@@ -270,18 +273,6 @@ def _split(run: Run, owners: Sequence[Owner]) -> Iterator[Stretch]:
         start, end = first + size * n // count, first + size * (n + 1) // count
         if start < end:
             yield Stretch(start, end - 1, owner, Rank())
-
-
-def _less(runs: Sequence[Run], apart: Sequence[Run]) -> list[Run]:
-    left: list[Run] = list(runs)
-    for first, last in apart:
-        left = [
-            piece
-            for start, end in left
-            for piece in ((start, min(end, first - 1)), (max(start, last + 1), end))
-            if piece[0] <= piece[1]
-        ]
-    return left
 
 
 def _coalesced(stretches: Iterable[Stretch]) -> list[Stretch]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from weavenet.endpoint import parse
 from weavenet.errors import PeerError
 from weavenet.ipam.allocator import Wanted
-from weavenet.ipam.ring import Run
+from weavenet.ipam.runs import Run
 from weavenet.ringfile import RingFile
 from weavenet.ringkeeper import RingKeeper
 from weavenet.sharing import Sharing

@@ -14,8 +14,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from weavenet.endpoint import Default, Endpoint, InSubnet
 from weavenet.errors import AddressInUseError, NoAddressError, RingWireError
 from weavenet.ipam.allocator import HOLD_S, Allocator, Wanted
-from weavenet.ipam.gifts import free_runs, to_give
+from weavenet.ipam.gifts import to_give
 from weavenet.ipam.ring import Owner, Ring
+from weavenet.ipam.runs import free_runs
 from weavenet.ipam.wire import SharedClaim, claim_key, decode_ring, encode_claim, encode_ring
 
 RANGE = IPv4Network("10.2.0.0/26")

@@ -43,7 +43,6 @@ class ForeignClaim:
     peer: str
     holder: str
     name: str
-    interface: IPv4Interface
     kept: bool
 
 
@@ -84,6 +83,7 @@ class ForeignClaims:
 
     def __init__(self, weave_range: IPv4Network) -> None:
         self._range = weave_range
+        self._first, self._last = int(weave_range.network_address), int(weave_range.broadcast_address)
         self._by_address: dict[int, dict[str, ForeignClaim]] = {}
         self._by_peer: dict[str, set[int]] = {}
 
@@ -92,17 +92,14 @@ class ForeignClaims:
 
         Raises RingWireError for what is malformed or outside the range, and then nothing has changed.
         """
-        number = int(wire.address_of(key))
+        number = wire.number_of(key)
         if value is None:
             self._drop(peer, number)
             return number
         claim = wire.decode_claim(value)
-        interface = wire.interface_of(key, claim)
-        if interface.ip not in self._range:
-            raise RingWireError(f"{peer} claims {interface.ip}, which is not in the weave range {self._range}")
-        name = "".join(char for char in claim.name if char.isprintable())
-        holder = "".join(char for char in claim.holder if char.isprintable())
-        found = ForeignClaim(peer, holder, name, interface, claim.kept)
+        if not self._first <= number <= self._last:
+            raise RingWireError(f"{peer} claims {IPv4Address(number)}, which is not in the weave range {self._range}")
+        found = ForeignClaim(peer, _printable(claim.holder), _printable(claim.name), claim.kept)
         self._by_address.setdefault(number, {})[peer] = found
         self._by_peer.setdefault(peer, set()).add(number)
         return number
@@ -137,3 +134,7 @@ class ForeignClaims:
         self._by_peer[peer].discard(number)
         if not self._by_peer[peer]:
             del self._by_peer[peer]
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else "".join(char for char in text if char.isprintable())

@@ -6,7 +6,7 @@ RingWireError and nothing else.
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Any
 
 import msgspec
@@ -157,16 +157,11 @@ def claim_key(address: IPv4Address) -> bytes:
     return b"a" + address.packed
 
 
-def address_of(key: bytes) -> IPv4Address:
-    """The address that a key speaks of; raises RingWireError."""
+def number_of(key: bytes) -> int:
+    """The address that a key speaks of, as a number; raises RingWireError."""
     if len(key) != len(b"a") + 4 or key[:1] != b"a":
         raise RingWireError("malformed claim: its key is no address")
-    return IPv4Address(key[1:])
-
-
-def interface_of(key: bytes, claim: SharedClaim) -> IPv4Interface:
-    """The address with the prefix of a claim; raises RingWireError."""
-    return IPv4Interface((address_of(key), claim.prefix_len))
+    return int.from_bytes(key[1:], "big")
 
 
 def encode(message: Question | Answer) -> bytes:

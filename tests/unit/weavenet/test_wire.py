@@ -20,7 +20,7 @@ DECODERS: list[Callable[[bytes], Any]] = [
     wire.decode_claim,
     wire.decode_question,
     wire.decode_answer,
-    wire.address_of,
+    wire.number_of,
 ]
 RAW = msgspec.Raw(wire.encode_ring(Update("", ())))
 

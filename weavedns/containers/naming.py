@@ -39,7 +39,6 @@ _ON = frozenset({"on", "yes", "true", ""})
 _UNHEALTHY = "unhealthy"  # "starting" counts as usable, and most containers have no check
 _HEALTH_IGNORED = "ignore"
 _SERVICE = re.compile(r"_[a-z0-9]([a-z0-9-]*[a-z0-9])?\._[a-z0-9]([a-z0-9-]*[a-z0-9])?", re.IGNORECASE)
-_FULL_ID = re.compile(r"[0-9a-f]{64}")
 _NUMBER = re.compile(r"[0-9]{1,10}")
 _MAX_PORT = 65535
 _MAX_SHOWN = 80
@@ -146,11 +145,6 @@ def describe(
         healthy=config.health.lower() != _UNHEALTHY or _health_ignored(config.labels, warnings),
         warnings=tuple(warnings),
     )
-
-
-def is_container_id(text: str) -> bool:
-    """Whether `text` is a full container ID."""
-    return _FULL_ID.fullmatch(text) is not None
 
 
 class _Warnings:

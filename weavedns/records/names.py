@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from ipaddress import IPv4Address, IPv6Address
 
 from weavedns.errors import RecordError
 
@@ -123,12 +123,6 @@ def is_under(name: bytes, zone: bytes) -> bool:
 def reverse(address: IPv4Address | IPv6Address) -> bytes:
     """The name whose PTR records stand for `address` (RFC 1035 section 3.5, RFC 3596 section 2.5)."""
     return parse(address.reverse_pointer)
-
-
-def reverse_zone(network: IPv4Network) -> bytes:
-    """The smallest in-addr.arpa zone, cut at a whole octet, that covers `network`."""
-    octets = str(network.network_address).split(".")[: network.prefixlen // 8]
-    return parse(".".join([*reversed(octets), "in-addr.arpa"]))
 
 
 def address_of(name: bytes) -> IPv4Address | IPv6Address | None:

@@ -14,7 +14,6 @@ from weavedns.containers.naming import (
     Container,
     SrvWish,
     describe,
-    is_container_id,
 )
 from weavedns.records import names
 
@@ -468,12 +467,6 @@ def test_warnings_stay_short() -> None:
 
     assert len(container.warnings) == 3
     assert all(len(warning) < 400 and warning.isprintable() for warning in container.warnings)
-
-
-@pytest.mark.parametrize("text", [ID[:63], ID + "0", ID.upper(), "added", "", "g" * 64])
-def test_only_64_hex_digits_are_a_container_id(text: str) -> None:
-    assert is_container_id(ID)
-    assert not is_container_id(text)
 
 
 KEYS = st.sampled_from(

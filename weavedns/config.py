@@ -1,10 +1,13 @@
-"""Settings: what the flags, the environment and the settings file come to, checked once and frozen. Reads nothing."""
+"""Settings: what the flags, the environment and the settings file come to, checked once and frozen.
+
+It reads nothing but a password file.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 
@@ -20,11 +23,17 @@ DEFAULT_DOMAIN = "weave.local"
 DEFAULT_HTTP = "127.0.0.1:6782"
 DEFAULT_STATE_DIR = Path("/var/lib/weavedns")
 DEFAULT_TTL_S = 1
+DEFAULT_PORT = 6783
+DEFAULT_OVERLAY_PORT = 6784
+DEFAULT_PROFILE = "fast"
 DNS_PORT = 53
 STATUS_PORT = 6782
 # Smaller ranges have no room for a DNS subnet and containers beside it.
 _LONGEST_RANGE_PREFIX = 28
 _MAX_PORT = 65535
+_MAX_PASSWORDS = 2
+_MAX_PASSWORD_CHARS = 1024
+_HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 _PEER_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 
 SocketAddress = tuple[str, int]
@@ -55,6 +64,12 @@ class Settings:
     socket: Path
     http: SocketAddress | None
     state_dir: Path
+    peers: tuple[SocketAddress, ...] = ()  # where to join; a host may be a name
+    port: int | None = DEFAULT_PORT  # None: no other peers
+    advertise: str = ""
+    overlay_port: int = DEFAULT_OVERLAY_PORT
+    passwords: tuple[str, ...] = field(default=(), repr=False)
+    profile: str = DEFAULT_PROFILE
 
 
 def settings(
@@ -77,6 +92,12 @@ def settings(
     socket: Path,
     http: str | None = DEFAULT_HTTP,
     state_dir: Path = DEFAULT_STATE_DIR,
+    peers: Sequence[str] = (),
+    port: int | None = None,
+    advertise: str | None = None,
+    overlay_port: int = DEFAULT_OVERLAY_PORT,
+    passwords: Sequence[str] = (),  # the one to use first
+    profile: str = DEFAULT_PROFILE,
 ) -> Settings:
     """Check every setting and the ones that must fit together; raises ConfigError for the first that is wrong."""
     whole = _network("--range", weave_range)
@@ -97,6 +118,9 @@ def settings(
     own = [*map(_listen_address, listen), *([(str(own_dns), DNS_PORT)] if own_dns else [])]
     upstreams = tuple(socket_address("--upstream", text, DNS_PORT) for text in upstream)
     _check_not_own("--upstream", upstreams, own)
+    own_port = _port("--port", DEFAULT_PORT if port is None else port)
+    if overlay_port == own_port:
+        raise ConfigError(f"--overlay-port {overlay_port} is the --port too; give another")
     return Settings(
         name=_peer_name(name),
         domain=served,
@@ -117,7 +141,41 @@ def settings(
         socket=socket,
         http=socket_address("--http", http, STATUS_PORT) if http else None,
         state_dir=state_dir,
+        peers=tuple(dict.fromkeys(peer_address(text, own_port) for text in peers)),
+        # Without a network this may be one of several on its host: only who asks for peers gets the port.
+        port=own_port if network or peers or port is not None else None,
+        advertise=_advertised(advertise) if advertise else "",
+        overlay_port=_port("--overlay-port", overlay_port),
+        passwords=tuple(_password(text) for text in passwords),
+        profile=profile,
     )
+
+
+def peer_address(text: str, default_port: int = DEFAULT_PORT) -> SocketAddress:
+    """Read ``HOST`` or ``HOST:PORT``, a name or an IPv4 address; raises ConfigError."""
+    host, _, port = text.partition(":")
+    number = int(port) if port.isdecimal() and port.isascii() else 0 if port or text.endswith(":") else default_port
+    if not _HOST_NAME.fullmatch(host) or not 0 < number <= _MAX_PORT:
+        raise ConfigError(f"PEER {text!r} is no host; write host1, 192.0.2.1 or 192.0.2.1:{DEFAULT_PORT}")
+    return host, number
+
+
+def passwords(given: str | None, path: Path | None) -> list[str]:
+    """The password that is given, or those in a file, one a line, the one to use first; raises ConfigError."""
+    if path is None:
+        return [] if given is None else [given]
+    if given is not None:
+        raise ConfigError("--password and --password-file are both given; leave one out")
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"--password-file {path} cannot be read: {getattr(exc, 'strerror', exc)}") from exc
+    found = [line.strip() for line in lines if line.strip()]
+    if not found:
+        raise ConfigError(f"--password-file {path} has no password; 'weavedns genkey' makes one")
+    if len(found) > _MAX_PASSWORDS:
+        raise ConfigError(f"--password-file {path} has {len(found)} passwords; two are valid at a time at most")
+    return found
 
 
 def socket_address(flag: str, text: str, default_port: int) -> SocketAddress:
@@ -228,6 +286,28 @@ def _listen_address(text: str) -> SocketAddress:
     if ip_address(host).is_unspecified:
         raise ConfigError(f"--listen {text} is the wildcard; name each address, so that port 53 can be shared")
     return host, port
+
+
+def _port(flag: str, number: int) -> int:
+    if not 0 < number <= _MAX_PORT:
+        raise ConfigError(f"{flag} {number} is no port; give one from 1 to {_MAX_PORT}")
+    return number
+
+
+def _advertised(text: str) -> str:
+    try:
+        address = IPv4Address(text)
+    except ValueError:
+        raise ConfigError(f"--advertise {text!r} is no IPv4 address; write one such as 192.0.2.1") from None
+    if address.is_unspecified or address.is_multicast:
+        raise ConfigError(f"--advertise {text} is no address that other hosts can send to")
+    return str(address)
+
+
+def _password(text: str) -> str:
+    if not text.strip() or len(text) > _MAX_PASSWORD_CHARS:
+        raise ConfigError(f"the password is empty or longer than {_MAX_PASSWORD_CHARS}; 'weavedns genkey' makes one")
+    return text
 
 
 def _peer_name(text: str) -> str:

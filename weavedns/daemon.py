@@ -4,53 +4,53 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import gc
 import logging
-import os
-import resource
 import signal
 import socket
 import sys
 import time
 from collections.abc import Collection, Coroutine
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
-from weavedns import __version__
+from weavedns import __version__, process
 from weavedns.added import AddedStore
+from weavedns.cluster.hosts import Hosts
+from weavedns.cluster.reach import Reach
 from weavedns.config import Settings
 from weavedns.containers.engine import Engine
 from weavedns.containers.neighbours import Neighbours
 from weavedns.containers.service import ContainerService, Rules
-from weavedns.control import api, status_page
+from weavedns.control import api, peers, status_page
 from weavedns.control.operations import Operations, Parts, ns_name
 from weavedns.dns.access import Access
 from weavedns.dns.answers import Answers, Zone
 from weavedns.dns.server import DnsServer
 from weavedns.dns.upstream import Upstreams, parse_resolv_conf
-from weavedns.errors import ConfigError
+from weavedns.errors import PeerError, WeaveError
 from weavedns.records import names
 from weavedns.records.catalog import Catalog, Change
 from weavedns.records.record import Origin, Record, RecordType
 from weavedns.registry import Registry
 from weavedns.zones import ZoneEvent, ZoneRejected, ZoneWatcher
 from weavenet.attach import Attacher
-from weavenet.ipam.allocator import Allocator
+from weavenet.ipam.allocator import Wanted
 from weavenet.network import WeaveNetwork
+from weavenet.sharing import Sharing
 
 log = logging.getLogger(__name__)
 
 RESOLV_CONF = Path("/etc/resolv.conf")
 RESOLV_CONF_EVERY_S = 2.0
 ZONES_EVERY_S = 1.0
-FILES = 8192
 THREAD_SWITCH_S = 0.0005
-_M_MMAP_THRESHOLD = -3
-_LARGE_BYTES = 128 * 1024
 # How long names that are being recovered may hold back the first answer.
 RECOVERY_S = 5.0
+# How long a new peer waits for an address before it says so.
+PATIENCE_S = 3.0
 _PEER = "peer"
 
 
@@ -60,7 +60,8 @@ class Daemon:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stopped = asyncio.Event()
-        self._catalog = Catalog()
+        self._failure: WeaveError | None = None
+        self._catalog = Catalog(settings.name)
         self._answers = Answers(
             Zone(
                 domain=settings.domain,
@@ -99,9 +100,13 @@ class Daemon:
         self._zones = ZoneWatcher(
             settings.zones, owner=settings.name, domain=settings.domain, default_ttl_s=settings.ttl_s
         )
+        self._hosts = Hosts(settings, self._catalog, publish=self._answers.apply, lost_name=self._fail)
+        self._hosts.answer_with(peers.REMOVE, partial(peers.removed_for, self._registry))
         self._network: WeaveNetwork | None = None
         self._containers: ContainerService | None = None
         self._tasks: asyncio.TaskGroup
+        self._attacher: Attacher
+        self._reach: Reach
         self._running: set[asyncio.Task[None]] = set()
         self._keeping: asyncio.Task[None] | None = None
 
@@ -111,13 +116,15 @@ class Daemon:
         Raises a WeaveError or WeaveNetError when a part cannot start; what had been started is undone then.
         """
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._stopped.set)
+        loop.add_signal_handler(signal.SIGINT, self._stopped.set)
+        loop.add_signal_handler(signal.SIGTERM, self._end_for_a_restart)
         async with contextlib.AsyncExitStack() as parts:
             await self._start(parts)
             await self._stopped.wait()
-            _notify("STOPPING=1")
+            process.notify("STOPPING=1")
             log.info("stopping")
+        if self._failure is not None:
+            raise self._failure
 
     async def _start(self, parts: contextlib.AsyncExitStack) -> None:
         settings = self._settings
@@ -127,12 +134,13 @@ class Daemon:
         parts.push_async_callback(self._store.close)
         await self._registry.load()
         await self._read_zones()
-        if settings.network:
-            await self._start_network(parts)
+        operations = Operations(self._parts())
+        if settings.network and not await self._start_network(parts, operations, listener):
+            return
         parts.push_async_callback(self._dns.close)
         for host, port in self._dns_addresses():
             await self._dns.listen(host, port)
-        operations = Operations(self._parts())
+        operations.go_on_with(self._parts())
         if settings.http:
             await parts.enter_async_context(status_page.serve(operations, *settings.http))
         self._tasks = await parts.enter_async_context(asyncio.TaskGroup())
@@ -141,33 +149,44 @@ class Daemon:
         if not settings.upstream:
             self._in_background(self._follow_resolv_conf())
         if self._containers and self._network:
-            self._keeping = self._in_background(self._network.keep())
-            self._in_background(self._containers.run())
-            # A restart must not answer "no such name" for containers that it is still finding again: until
-            # then queries wait in the sockets.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(RECOVERY_S):
-                    await self._containers.settled.wait()
+            await self._find_containers(self._containers, self._network, parts)
+        await self._hosts.join(parts, self._network)
         await self._dns.start()
         await parts.enter_async_context(api.serve(operations, listener))
         self._tell()
 
-    async def _start_network(self, parts: contextlib.AsyncExitStack) -> None:
+    async def _start_network(
+        self, parts: contextlib.AsyncExitStack, operations: Operations, listener: socket.socket
+    ) -> bool:
+        """Make the network; False when the daemon was stopped while others had yet to give it an address."""
         settings = self._settings
-        parts.callback(_claim_host().close)
-        self._network = WeaveNetwork(
+        parts.callback(process.claim_host().close)
+        network = WeaveNetwork(
             weave_range=settings.weave_range, dns_subnet=settings.dns_subnet, dns_address=settings.dns_address
         )
-        if await self._network.up():
+        # First, as it shows whether there can be a network here at all.
+        carried = await network.carried()
+        sharing = await self._hosts.open_sharing(parts)
+        dns_address = await self._dns_address(sharing, carried, parts, operations, listener)
+        if dns_address is None:
+            return False
+        # What an earlier launch left goes on; on a host that is alone there is none.
+        await network.reach_out(settings.overlay_port, anew=bool(settings.peers))
+        self._network = network
+        if await network.up(dns_address):
             # Made by this launch: if a later part cannot start, it must not stay behind.
             parts.push_async_exit(self._undo_network)
-        own = self._network.dns_address
-        self._publish(self._catalog.replace(_PEER, [self._own_record(own)]))
-        allocator = Allocator(settings.weave_range, settings.dns_subnet, settings.subnet, host=settings.name)
+        self._publish(self._catalog.replace(_PEER, [self._own_record(dns_address)]))
+        reach = self._reach = self._hosts.reach(network)
         attacher = Attacher(
-            self._network, allocator, domain=names.render(settings.domain), nameservers=lambda: [str(own)]
+            network,
+            sharing.allocator,
+            domain=names.render(settings.domain),
+            nameservers=reach.nameservers,
+            addresses_from=sharing,
         )
         parts.push_async_callback(attacher.close)
+        self._attacher = attacher
         engine = Engine()
         parts.push_async_callback(engine.close)
         self._containers = ContainerService(
@@ -180,7 +199,80 @@ class Daemon:
             names_by_hand=self._registry.names_of,
             removed=self._container_removed,
             forward_for=self._forward_for,
+            ready=self._hosts.ready,
         )
+        return True
+
+    async def _dns_address(
+        self,
+        sharing: Sharing,
+        carried: Collection[IPv4Address],
+        parts: contextlib.AsyncExitStack,
+        operations: Operations,
+        listener: socket.socket,
+    ) -> IPv4Address | None:
+        """This peer's DNS address; a new peer has it given by others, and answers commands meanwhile."""
+        asked = self._settings.dns_address
+        found = sharing.allocator.claim_dns(asked, carried, time.monotonic())
+        if not isinstance(found, Wanted):
+            sharing.claimed()
+            return found
+        # Its containers have no addresses of ours, as there is no bridge.
+        sharing.recovered()
+        operations.go_on_with(self._parts())
+        await self._hosts.join(parts, self._network)
+        giving = asyncio.create_task(sharing.dns_address(asked, carried))
+        stopped = asyncio.create_task(self._stopped.wait())
+        try:
+            await asyncio.wait({giving, stopped}, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
+            if not giving.done() and not stopped.done():
+                log.warning("%s", self._waits_for())
+                async with api.serve(operations, listener):
+                    await asyncio.wait({giving, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            return giving.result() if giving.done() else None
+        finally:
+            giving.cancel()
+            stopped.cancel()
+
+    async def _find_containers(
+        self, containers: ContainerService, network: WeaveNetwork, parts: contextlib.AsyncExitStack
+    ) -> None:
+        """Start to look after containers, and join the other peers once those that had addresses are known again."""
+        self._keeping = self._in_background(network.keep())
+        self._in_background(containers.run())
+        self._in_background(self._give_when_recovered(containers, network))
+        self._in_background(self._reach.follow(self._attacher))
+        # A restart must not answer "no such name" for containers that it is still finding again: until then queries
+        # wait in the sockets, and other peers answer with what they knew.
+        deadline = asyncio.get_running_loop().time() + RECOVERY_S
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                await containers.found.wait()
+        await self._hosts.join(parts, self._network)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                await containers.settled.wait()
+
+    async def _give_when_recovered(self, containers: ContainerService, network: WeaveNetwork) -> None:
+        if await network.ports():
+            await containers.recovered.wait()
+        if self._hosts.sharing:
+            self._hosts.sharing.recovered()
+
+    def _fail(self, why: str) -> None:
+        """End with an error, as there is nothing that this peer can do by that name."""
+        self._failure = self._failure or PeerError(why)
+        self._stopped.set()
+
+    def _end_for_a_restart(self) -> None:
+        # Service managers end a daemon so when it is to be started again: its names stay answered for a while.
+        self._hosts.end_for_a_restart()
+        self._stopped.set()
+
+    def _waits_for(self) -> str:
+        """Why there is no network part yet; empty when there is, or is to be none."""
+        sharing = self._hosts.sharing
+        return sharing.waits_for_dns() if sharing and self._network is None else ""
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Do something for as long as the daemon runs; if it fails, so does the daemon, loudly."""
@@ -209,6 +301,10 @@ class Daemon:
             started_at=time.monotonic(),
             upstreams=self._upstreams,
             stop=self._stop,
+            cluster=self._hosts.cluster,
+            sharing=self._hosts.sharing,
+            network=self._network,
+            waits_for=self._waits_for,
         )
 
     def _dns_addresses(self) -> list[tuple[str, int]]:
@@ -222,6 +318,7 @@ class Daemon:
 
     def _publish(self, changes: list[Change]) -> None:
         self._answers.apply(changes)
+        self._hosts.publish()
 
     def _republish(self, container_id: str) -> None:
         if self._containers:
@@ -266,7 +363,7 @@ class Daemon:
         own = {host for host, _ in self._dns_addresses()}
         seen: str | None = None
         while True:
-            text = await asyncio.to_thread(_read_text, RESOLV_CONF)
+            text = await asyncio.to_thread(process.read_text, RESOLV_CONF)
             if text != seen:
                 seen = text
                 servers = parse_resolv_conf(text, own)
@@ -286,7 +383,7 @@ class Daemon:
         asyncio.get_running_loop().call_later(0.05, self._stopped.set)
 
     def _tell(self) -> None:
-        _notify("READY=1")
+        process.notify("READY=1")
         settings = self._settings
         where = ", ".join(f"{host} port {port}" for host, port in self._dns_addresses())
         print(f"weavedns {__version__} serves {names.render(settings.domain)} on {where}", flush=True)  # noqa: T201
@@ -298,64 +395,6 @@ def main(settings: Settings, log_level: str) -> None:
     logging.getLogger("aiohttp.server").addFilter(api.is_worth_telling)
     # A thread that reads a large zone file must not keep a query waiting for Python's usual 5 ms.
     sys.setswitchinterval(THREAD_SWITCH_S)
-    _allow_files()
-    _give_memory_back()
+    process.allow_files()
+    process.give_memory_back()
     asyncio.run(Daemon(settings).run())
-
-
-def _claim_host() -> socket.socket:
-    """Be the one daemon that has the bridge of this network namespace; raises ConfigError when another is.
-
-    The claim is an abstract socket, which lives in the network namespace and ends with the process (unix(7)).
-    """
-    claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        claim.bind("\0weavedns")
-        claim.listen()
-    except OSError:
-        who = "another process"
-        with claim, contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            probe.connect("\0weavedns")
-            pid = int.from_bytes(probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 4), sys.byteorder)
-            who = f"another daemon (process {pid})"
-        raise ConfigError(
-            f"{who} has the weave network of this host; stop it first, or launch with --no-network"
-        ) from None
-    return claim
-
-
-def _allow_files() -> None:
-    """Let as many files be open as connections and forwarded queries may take, where the host allows it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _give_memory_back() -> None:
-    """Keep large tables out of the C library's heap, where what they leave behind when they grow stays ours.
-
-    With 100,000 records that is a tenth of all memory (mallopt(3): glibc raises its bound at each free; fixed, it
-    does not). Other C libraries do without.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt:
-        mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""
-
-
-def _notify(state: str) -> None:
-    """Tell systemd, when it started us and asked for it (sd_notify(3)); nothing else depends on it."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    if address.startswith("@"):
-        address = "\0" + address[1:]
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-        sender.sendto(state.encode(), address)

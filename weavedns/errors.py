@@ -39,3 +39,11 @@ class UnknownContainerError(EngineError):
 
 class StoreError(WeaveError):
     """What must outlive the daemon could not be written."""
+
+
+class PeerError(WeaveError):
+    """Another peer cannot be reached, refused something, or did not answer in time."""
+
+
+class PeerWireError(PeerError):
+    """What came from another peer is malformed, forged or out of bounds."""

@@ -182,8 +182,9 @@ class Registry:
         for record in self._catalog.of_name(wire):
             match record.origin:
                 case Origin.CONTAINER:
+                    where = "" if record.owner == self._owner else f" on {record.owner}"
                     return (
-                        f"{name} belongs to container {record.holder[:12]}; it goes when that stops, "
+                        f"{name} belongs to container {record.holder[:12]}{where}; it goes when that stops, "
                         f"or give the container the label works.weave.dns=off"
                     )
                 case Origin.ZONE:

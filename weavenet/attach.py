@@ -14,11 +14,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Interface
-from pathlib import Path
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
-from weavenet import netns, plan, resolvconf, textfile, veth
+from weavenet import givers, netns, plan, veth
 from weavenet.endpoint import Default, Endpoint, Explicit, InSubnet, Off
 from weavenet.errors import (
     AddressInUseError,
@@ -27,10 +26,14 @@ from weavenet.errors import (
     ResolverMovedError,
     WeaveNetError,
 )
-from weavenet.ipam.allocator import Allocator, Claim
+from weavenet.givers import Givers
+from weavenet.ipam.allocator import Allocator
+from weavenet.ipam.claims import Claim
 from weavenet.netlink import Netlink
 from weavenet.netns import Namespace
 from weavenet.network import WeaveNetwork
+from weavenet.resolver import Resolver
+from weavenet.target import Target
 
 # The kernel changes interfaces one at a time; more threads would only wait for its lock.
 WORKERS = 4
@@ -41,24 +44,8 @@ _DECISION_WITHIN_S = 30.0
 
 log = logging.getLogger(__name__)
 
+_A = TypeVar("_A")
 _R = TypeVar("_R")
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A container as the engine describes it.
-
-    `resolv_conf` is the file on the host that the container sees as /etc/resolv.conf; None, or `resolver` False: it
-    is left alone. `search_own` is the container's own subdomain, "" when it has none.
-    """
-
-    container_id: str
-    name: str
-    pid: int
-    resolv_conf: Path | None = None
-    search_own: str = ""
-    dns_search_given: bool = False
-    resolver: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +60,7 @@ class Attacher:
     """Attaches containers of one host to its weave network.
 
     `nameservers` is asked at each attach, this peer's own first; `domain` goes into search lists; `perform` carries
-    out one step of a plan.
+    out one step of a plan; `addresses_from` are asked when this peer owns no free address.
     """
 
     def __init__(
@@ -85,28 +72,29 @@ class Attacher:
         nameservers: Callable[[], Sequence[str]],
         clock: Callable[[], float] = time.monotonic,
         perform: Callable[[plan.Step, veth.Site], None] = veth.perform,
+        addresses_from: Givers | None = None,
     ) -> None:
         self._network = network
         self._allocator = allocator
-        self._domain = domain.rstrip(".")
-        self._nameservers = nameservers
+        self._resolver = Resolver(domain.rstrip("."), nameservers, self._warn)
         self._clock = clock
         self._perform = perform
+        self._givers = addresses_from
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="weavenet")
         self._free_workers = asyncio.Semaphore(WORKERS)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._warned: set[tuple[str, str]] = set()
+        # The attached containers, to be brought up to date when something changes for all.
+        self._attached: dict[str, Target] = {}
 
     async def attach(self, target: Target, endpoints: Sequence[Endpoint]) -> list[IPv4Interface]:
         """Give a container what each endpoint asks for and return those addresses, in that order.
 
-        What it has already it keeps. Raises EndpointError, AddressInUseError, NoAddressError, ContainerGoneError or
-        NetworkError, and then everything is as it was.
+        What it has already it keeps. Waits a while for other peers to give addresses. Raises EndpointError,
+        AddressInUseError, NoAddressError, ContainerGoneError or NetworkError, and then everything is as it was.
         """
-        for _ in range(_RESOLVER_TRIES - 1):
-            with contextlib.suppress(ResolverMovedError):
-                return await self._attach(target, endpoints)
-        return await self._attach(target, endpoints)
+        # Others have their turn, and the workers, while this waits.
+        return await givers.until_given(self._givers, lambda: self._attach_unless_moved(target, endpoints))
 
     async def detach(self, target: Target, endpoints: Sequence[Endpoint] = ()) -> list[IPv4Interface]:
         """Take what the endpoints name, or everything, from a container and return those addresses.
@@ -129,6 +117,7 @@ class Attacher:
             for each in leaving:
                 if each not in observed.addresses:
                     self._allocator.release(target.container_id, each.ip)
+            self._claimed()
 
         def tear_down(site: veth.Site, steps: Sequence[plan.Step]) -> None:
             errors.extend(self._tear_down(target, site, steps))
@@ -172,15 +161,36 @@ class Attacher:
     def died(self, container_id: str, now: float) -> None:
         """Keep a stopped container's addresses for a while, in case it returns."""
         self._allocator.died(container_id, now)
+        self._attached.pop(container_id, None)
+        self._claimed()
 
     def removed(self, container_id: str) -> None:
         """Free the addresses of a container that is no more."""
         self._allocator.removed(container_id)
+        self._attached.pop(container_id, None)
+        self._claimed()
         self._warned = {warned for warned in self._warned if warned[0] != container_id}
+
+    async def refresh_resolvers(self) -> int:
+        """Bring the resolv.conf of each attached container up to date with the name servers; how many it wrote.
+
+        Files that are not ours any more are left alone; what cannot be written is logged, and put right by `adopt`.
+        """
+        return sum(await asyncio.gather(*map(self._refresh_resolver, tuple(self._attached.values()))))
+
+    async def refresh_interfaces(self) -> None:
+        """Put each attached container's interface right, as after the network's MTU has changed; logs what fails."""
+        await asyncio.gather(*map(self._refresh_interface, tuple(self._attached.values())))
 
     async def close(self) -> None:
         """Wait for the worker threads to end; no container is touched."""
         await asyncio.to_thread(self._workers.shutdown)
+
+    async def _attach_unless_moved(self, target: Target, endpoints: Sequence[Endpoint]) -> list[IPv4Interface]:
+        for _ in range(_RESOLVER_TRIES - 1):
+            with contextlib.suppress(ResolverMovedError):
+                return await self._attach(target, endpoints)
+        return await self._attach(target, endpoints)
 
     async def _attach(self, target: Target, endpoints: Sequence[Endpoint]) -> list[IPv4Interface]:
         holder = target.container_id
@@ -191,7 +201,9 @@ class Attacher:
             nonlocal before
             self._learn(target, observed)
             before = self._allocator.claims_of(holder)
-            asked.extend(self._allocator.obtain(holder, target.name, each, self._clock()) for each in endpoints)
+            request = self._allocator.request
+            asked.extend(givers.owned(request(holder, target.name, each, self._clock())) for each in endpoints)
+            self._claimed()
             addresses = tuple(dict.fromkeys((*observed.addresses, *asked)))
             return plan.attach(observed, self._desired(target, observed, addresses))
 
@@ -205,17 +217,35 @@ class Attacher:
         finally:
             if before is not None:
                 self._allocator.reinstate(holder, before)
+                self._claimed()
+        self._attached[holder] = target
         return asked
+
+    def _claimed(self) -> None:
+        if self._givers is not None:
+            self._givers.claimed()
+
+    async def _refresh_resolver(self, target: Target) -> bool:
+        async with self._lock(target), self._free_workers:
+            if self._attached.get(target.container_id) != target:
+                return False
+            try:
+                return await self._run(self._resolver.refresh, target)
+            except WeaveNetError as exc:
+                log.warning("container %s: %s", target.name, exc)
+                return False
+
+    async def _refresh_interface(self, target: Target) -> None:
+        try:
+            await self.adopt(target)
+        except ContainerGoneError:
+            self._attached.pop(target.container_id, None)
+        except WeaveNetError as exc:
+            log.warning("container %s: %s", target.name, exc)
 
     def _desired(self, target: Target, observed: plan.Observed, addresses: tuple[IPv4Interface, ...]) -> plan.Desired:
         """The attachment with these addresses; none means detached."""
-        text = observed.resolver
-        if text is not None:
-            search = tuple(domain.strip(".") for domain in (target.search_own, self._domain) if domain.strip("."))
-            wanted = resolvconf.Wanted(tuple(self._nameservers()), search, target.dns_search_given)
-            text = resolvconf.rewrite(text, wanted) if addresses else resolvconf.restore(text)
-            if text is None:
-                self._warn(target, f"{target.resolv_conf} was changed by somebody and is left alone")
+        text = self._resolver.text(target, observed.resolver, attached=bool(addresses))
         return plan.Desired(
             container_id=target.container_id,
             addresses=addresses,
@@ -264,26 +294,35 @@ class Attacher:
             with Netlink(host) as outside, Netlink(namespace) as inside:
                 site = veth.Site(outside, inside, host, namespace, self._network.bridge)
                 observed = veth.observe(site, target.container_id, target.name)
-                observed = replace(observed, resolver=self._read_resolver(target))
+                observed = replace(observed, resolver=self._resolver.read(target))
                 carry_out(site, _ask(loop, decide, observed))
             return observed
 
-        turn = self._turns.setdefault(target.container_id, asyncio.Lock())
-        async with turn, self._free_workers:
+        async with self._lock(target), self._free_workers:
             # Some reads of /proc: too little to wait for a worker.
             with netns.of_container(
                 target.pid, target.container_id, target.name, self._network.namespace
             ) as namespace:
-                visiting = loop.run_in_executor(self._workers, visit, namespace)
-                try:
-                    return await asyncio.shield(visiting)
-                except asyncio.CancelledError:
-                    # Nothing may stay half-done, so the end of it is waited for.
-                    await asyncio.wait({visiting})
-                    raise
+                return await self._run(visit, namespace)
+
+    def _lock(self, target: Target) -> asyncio.Lock:
+        return self._turns.setdefault(target.container_id, asyncio.Lock())
+
+    async def _run(self, work: Callable[[_A], _R], argument: _A) -> _R:
+        """Do blocking work in a worker; a cancellation waits until it has ended, so that nothing stays half-done."""
+        working = asyncio.get_running_loop().run_in_executor(self._workers, work, argument)
+        try:
+            return await asyncio.shield(working)
+        except asyncio.CancelledError:
+            await asyncio.wait({working})
+            raise
 
     def _learn(self, target: Target, observed: plan.Observed) -> None:
         """Let the allocator know of this container what the kernel shows, no more and no less."""
+        if observed.addresses:
+            self._attached[target.container_id] = target
+        else:
+            self._attached.pop(target.container_id, None)
         self._allocator.died(target.container_id, self._clock())
         for interface in observed.addresses:
             if interface.ip in self._network.weave_range:
@@ -291,15 +330,7 @@ class Attacher:
                     self._allocator.adopt(target.container_id, target.name, interface, self._clock())
                 except AddressInUseError as exc:
                     self._warn(target, f"it uses an address twice: {exc}; detach it from one of them")
-
-    def _read_resolver(self, target: Target) -> bytes | None:
-        if target.resolv_conf is None or not target.resolver:
-            return None
-        try:
-            return textfile.read(target.resolv_conf)
-        except OSError as exc:
-            self._warn(target, f"cannot read {target.resolv_conf} ({exc.strerror}), so it does not ask WeaveDNS")
-            return None
+        self._claimed()
 
     def _apply(self, target: Target, site: veth.Site, steps: Sequence[plan.Step]) -> None:
         done: list[plan.Step] = []

@@ -17,6 +17,26 @@ class NoAddressError(WeaveNetError):
     """A subnet has no free address left."""
 
 
+class RingError(WeaveNetError):
+    """Addresses cannot change hands like that."""
+
+
+class ForeignRingError(RingError):
+    """Another peer's addresses are shared out by another group of peers, or come from another range."""
+
+
+class RingWireError(RingError):
+    """What another peer or a file says about addresses is malformed."""
+
+
+class RingFileError(RingError):
+    """What must never be forgotten about the ring cannot be read or kept."""
+
+
+class PeerError(WeaveNetError):
+    """Another peer is not connected, did not answer in time or refused; the message names it."""
+
+
 class NotAttachedError(WeaveNetError):
     """A container has no weave address, or not the one named."""
 

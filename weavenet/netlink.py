@@ -22,6 +22,8 @@ from pyroute2.netlink.exceptions import NetlinkError
 from weavenet.errors import NetworkError
 from weavenet.netns import Namespace
 
+# The MAC under which a VXLAN device keeps where to send what it does not know.
+FLOOD = "00:00:00:00:00:00"
 _IFF_UP = 1
 _BRIDGE_PORT_FORWARDING = 3
 _SCOPE_LINK = 253
@@ -71,6 +73,31 @@ class Route:
         return self.table == _MAIN_TABLE
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How an address is reached: over which interface, and with an MTU of the route's own, 0 when it has none."""
+
+    link: int
+    mtu: int
+
+
+@dataclass(frozen=True, slots=True)
+class Vxlan:
+    """What cannot be changed in a VXLAN device once it exists."""
+
+    vni: int
+    port: int
+    learning: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarding:
+    """Where a VXLAN device sends frames for a MAC; for MAC `FLOOD`, those for all that it does not know."""
+
+    mac: str
+    destination: IPv4Address
+
+
 class Netlink:
     """A netlink socket in a namespace. It belongs to the thread that made it."""
 
@@ -113,6 +140,50 @@ class Netlink:
         peer = {"ifname": inside, "address": mac, "mtu": mtu, "net_ns_fd": namespace.fd}
         with _explained(f"make interfaces {name} and {inside}"):
             self._socket.link("add", ifname=name, kind="veth", mtu=mtu, peer=peer)
+
+    def add_vxlan(self, name: str, vxlan: Vxlan, mtu: int) -> None:
+        """Make a VXLAN device that sends to nobody yet."""
+        what = {"vxlan_id": vxlan.vni, "vxlan_port": vxlan.port, "vxlan_learning": vxlan.learning}
+        with _explained(f"make overlay {name}"):
+            self._socket.link("add", ifname=name, kind="vxlan", mtu=mtu, **what)
+
+    def vxlan(self, name: str) -> Vxlan | None:
+        """What that VXLAN device is; None when there is no such device."""
+        with _explained(f"look at interface {name}", unless=_GONE):
+            info = self._socket.link("get", ifname=name)[0].get_attr("IFLA_LINKINFO")
+            data = info.get_attr("IFLA_INFO_DATA") if info and info.get_attr("IFLA_INFO_KIND") == "vxlan" else None
+            if data is not None:
+                learning = bool(data.get_attr("IFLA_VXLAN_LEARNING"))
+                return Vxlan(data.get_attr("IFLA_VXLAN_ID"), data.get_attr("IFLA_VXLAN_PORT"), learning)
+        return None
+
+    def forwarding(self, name: str) -> list[Forwarding]:
+        """Where a VXLAN device sends to other hosts, by what it was told and what it has learnt."""
+        with _explained(f"list where {name} sends to"):
+            messages = list(self._socket.fdb("dump", ifindex=self._index(name)))
+        return [
+            Forwarding(message.get_attr("NDA_LLADDR"), IPv4Address(message.get_attr("NDA_DST")))
+            for message in messages
+            if message["ifindex"] == self._index(name) and message.get_attr("NDA_DST")
+        ]
+
+    def add_flooding(self, name: str, destination: IPv4Address) -> None:
+        """Let a VXLAN device send to one more host what it does not know where to send; no error if it does so."""
+        with _explained(f"let {name} send to {destination}", unless={errno.EEXIST}):
+            self._socket.fdb("append", ifindex=self._index(name), lladdr=FLOOD, dst=str(destination))
+
+    def remove_forwarding(self, name: str, entry: Forwarding) -> None:
+        """Let it no longer do so; that it is forgotten already is no error."""
+        with _explained(f"let {name} no longer send to {entry.destination}", unless=_GONE | {errno.ENOENT}):
+            self._socket.fdb("del", ifindex=self._index(name), lladdr=entry.mac, dst=str(entry.destination))
+
+    def way_to(self, address: IPv4Address) -> Way | None:
+        """How the kernel would reach an address; None when it would not."""
+        with _explained(f"find the way to {address}", unless={errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES}):
+            message = next(iter(self._socket.route("get", dst=str(address))))
+            metrics = message.get_attr("RTA_METRICS")
+            return Way(message.get_attr("RTA_OIF") or 0, (metrics.get_attr("RTAX_MTU") if metrics else 0) or 0)
+        return None
 
     def set_link(self, name: str, **changes: str | int) -> None:
         """Change `mac`, `mtu`, `alias`, `master` (an index, 0 for none) or `state` (up or down) of an interface."""

@@ -32,8 +32,10 @@ class Observed:
     alias: str = ""
     enslaved: bool = False
     host_up: bool = False
+    host_mtu: int = 0
     inside: bool = False
     mac: str = ""
+    mtu: int = 0
     tuned: bool = False
     inside_up: bool = False
     addresses: tuple[IPv4Interface, ...] = ()
@@ -69,6 +71,23 @@ class Pair:
     mac: str
     mtu: int
     present: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class HostMtu:
+    """The host end takes frames of this size."""
+
+    host_end: str
+    mtu: int
+    before: int
+
+
+@dataclass(frozen=True, slots=True)
+class InsideMtu:
+    """The inside takes frames of this size."""
+
+    mtu: int
+    before: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +162,8 @@ class Resolver:
     before: bytes
 
 
-HostStep = Leftover | Pair | Alias | Enslaved | HostUp
-InsideStep = Tuned | Address | InsideUp | Route
+HostStep = Leftover | Pair | HostMtu | Alias | Enslaved | HostUp
+InsideStep = Tuned | InsideMtu | Address | InsideUp | Route
 Step = HostStep | InsideStep | Announcement | Resolver
 
 
@@ -155,6 +174,10 @@ def undo(step: Step) -> Step | None:
             return None
         case Alias(host_end, alias, before):
             return Alias(host_end, before, alias)
+        case HostMtu(host_end, mtu, before_mtu):
+            return HostMtu(host_end, before_mtu, mtu)
+        case InsideMtu(mtu, before_mtu):
+            return InsideMtu(before_mtu, mtu)
         case Resolver(path, text, before):
             return Resolver(path, before, text)
         case _:
@@ -194,6 +217,8 @@ def _pair(observed: Observed, desired: Desired) -> Iterator[Step]:
         observed = Observed()
         host_end = host_end_of(desired.container_id)
         yield Pair(host_end, mac_of(desired.container_id), desired.mtu)
+    elif observed.host_mtu != desired.mtu:
+        yield HostMtu(host_end, desired.mtu, observed.host_mtu)
     if observed.alias != desired.container_id:
         yield Alias(host_end, desired.container_id, observed.alias)
     if not observed.enslaved:
@@ -205,6 +230,8 @@ def _pair(observed: Observed, desired: Desired) -> Iterator[Step]:
 def _inside(observed: Observed, desired: Desired) -> Iterator[Step]:
     if not observed.tuned:
         yield Tuned()
+    if observed.inside and observed.mtu != desired.mtu:
+        yield InsideMtu(desired.mtu, observed.mtu)
     missing = tuple(each for each in desired.addresses if each not in observed.addresses)
     for interface in missing:
         yield Address(interface)

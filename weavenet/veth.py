@@ -59,8 +59,10 @@ def observe(site: Site, container_id: str, name: str) -> plan.Observed:
         alias=host_end.alias,
         enslaved=host_end.master == bridge.index,
         host_up=host_end.up,
+        host_mtu=host_end.mtu,
         inside=True,
         mac=inside.mac,
+        mtu=inside.mtu,
         tuned=inside.arp_notify,
         inside_up=inside.up,
         addresses=tuple(site.inside.addresses(inside.index)),
@@ -72,9 +74,9 @@ def observe(site: Site, container_id: str, name: str) -> plan.Observed:
 def perform(step: plan.Step, site: Site) -> None:
     """Carry out one step; raises NetworkError or ResolverMovedError, and then nothing of it is done."""
     match step:
-        case plan.Leftover() | plan.Pair() | plan.Alias() | plan.Enslaved() | plan.HostUp():
+        case plan.Leftover() | plan.Pair() | plan.HostMtu() | plan.Alias() | plan.Enslaved() | plan.HostUp():
             _perform_on_host(step, site)
-        case plan.Tuned() | plan.Address() | plan.InsideUp() | plan.Route():
+        case plan.Tuned() | plan.InsideMtu() | plan.Address() | plan.InsideUp() | plan.Route():
             _perform_inside(step, site)
         case plan.Announcement(host_end, mac):
             _await_forwarding(site.host, host_end)
@@ -92,6 +94,8 @@ def _perform_on_host(step: plan.HostStep, site: Site) -> None:
             host.remove_link(host_end)
         case plan.Pair(host_end, mac, mtu):
             host.add_pair(host_end, mtu, INSIDE, mac, site.namespace)
+        case plan.HostMtu(host_end, mtu):
+            host.set_link(host_end, mtu=mtu)
         case plan.Alias(host_end, alias):
             host.set_link(host_end, alias=alias)
         case plan.Enslaved(host_end, present):
@@ -107,6 +111,8 @@ def _perform_inside(step: plan.InsideStep, site: Site) -> None:
     match step:
         case plan.Tuned(present):
             sysctl.write(site.namespace, _TUNED if present else _UNTUNED)
+        case plan.InsideMtu(mtu):
+            inside.set_link(INSIDE, mtu=mtu)
         case plan.Address(interface, present=True):
             inside.add_address(INSIDE, interface)
         case plan.Address(interface):

@@ -11,17 +11,18 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import Any, TypeVar
 
 from weavenet import endpoint, plan, veth
-from weavenet.attach import Attacher, Target
+from weavenet.attach import Attacher
 from weavenet.ipam.allocator import Allocator
 from weavenet.netlink import Netlink
 from weavenet.netns import Namespace
 from weavenet.network import WeaveNetwork
+from weavenet.target import Target
 
 RANGE = IPv4Network("10.2.0.0/16")
 DNS = IPv4Network("10.2.254.0/24")
@@ -31,6 +32,8 @@ _LIFETIME_S = "900"
 _ECHO_REQUEST = 8
 _ECHO_REPLY = 0
 _IP_HEADER = 20
+_IP_MTU_DISCOVER = 10
+_IP_PMTUDISC_DO = 2
 
 _R = TypeVar("_R")
 
@@ -88,6 +91,24 @@ class Box:
 
         return in_thread(run)
 
+    def counter(self, name: str) -> int:
+        """One of the IP counters of the kernel."""
+        names, values, *_ = (line.split() for line in self.run("cat", "/proc/net/snmp").splitlines())
+        return int(values[names.index(name)])
+
+    @contextlib.contextmanager
+    def listening(self, port: int) -> Iterator[None]:
+        """Have a UDP port of every address in use."""
+
+        def listen() -> socket.socket:
+            with self.namespace.entered():
+                made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            made.bind(("", port))
+            return made
+
+        with in_thread(listen):
+            yield
+
     def set(self, key: str, value: str) -> None:
         def write() -> None:
             with self.namespace.entered():
@@ -105,6 +126,10 @@ class Box:
     def reaches(self, address: str, within_s: float = 2.0) -> bool:
         """Whether an echo request to an address is answered; one is sent each tenth of a second."""
         return in_thread(lambda: self._ping(address, within_s))
+
+    def carries(self, address: str, size: int, within_s: float = 2.0) -> bool:
+        """Whether an echo request of that many bytes, IP header included, gets there and back in one piece."""
+        return in_thread(lambda: self._ping(address, within_s, size))
 
     def delivers(self, other: Box, address: str, within_s: float = 2.0) -> bool:
         """Whether a datagram to an address arrives in `other`, answered or not; one is sent every 0.1 s."""
@@ -126,10 +151,12 @@ class Box:
                     return bool(receiver.recv(1))
         return False
 
-    def _ping(self, address: str, within_s: float) -> bool:
+    def _ping(self, address: str, within_s: float, size: int = _IP_HEADER + 16) -> bool:
         with self.namespace.entered():
             sender = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
-        tag = secrets.token_bytes(8)
+        # So that the kernel sets "don't fragment" and refuses what would have to be.
+        sender.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DO)
+        tag = secrets.token_bytes(size - _IP_HEADER - 8)
         request = struct.pack("!BBHHH", _ECHO_REQUEST, 0, 0, 1, 1) + tag
         request = request[:2] + struct.pack("!H", _checksum(request)) + request[4:]
         deadline = time.monotonic() + within_s
@@ -138,7 +165,7 @@ class Box:
             while time.monotonic() < deadline:
                 with contextlib.suppress(OSError):
                     sender.sendto(request, (address, 0))
-                    answer, (source, _) = sender.recvfrom(1500)
+                    answer, (source, _) = sender.recvfrom(65535)
                     if source == address and answer[_IP_HEADER] == _ECHO_REPLY and answer.endswith(tag):
                         return True
         return False
@@ -155,7 +182,9 @@ class Box:
 
 def _checksum(packet: bytes) -> int:
     total: int = sum(struct.unpack(f"!{len(packet) // 2}H", packet))
-    return ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
 
 
 class Host(Box):
@@ -200,6 +229,25 @@ class Host(Box):
 
     def filter_rules(self) -> str:
         return self.run("iptables", "-w", "-S")
+
+
+class Switch(Box):
+    """The network between hosts: one bridge, to which each is connected as eth0."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        super().__init__(folder, name)
+        self.run("ip", "link", "add", "switch", "type", "bridge")
+        self.run("ip", "link", "set", "switch", "up")
+
+    def plug_in(self, host: Box, address: str, mtu: int = 1500) -> None:
+        """Give a host an eth0 on this network, with that address and a default route."""
+        port = f"to-{host.name}"
+        pair = ["ip", "link", "add", port, "mtu", str(mtu), "type", "veth"]
+        self.run(*pair, "peer", "name", "eth0", "mtu", str(mtu), "netns", str(host.pid))
+        self.run("ip", "link", "set", port, "master", "switch", "up")
+        host.run("ip", "address", "add", address, "dev", "eth0")
+        host.run("ip", "link", "set", "eth0", "up")
+        host.run("ip", "route", "add", "default", "dev", "eth0")
 
 
 def addresses_of(box: Box) -> list[IPv4Interface]:

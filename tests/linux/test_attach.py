@@ -23,7 +23,7 @@ from weavenet.errors import (
     NotAttachedError,
     ResolverMovedError,
 )
-from weavenet.ipam.allocator import Claim
+from weavenet.ipam.claims import Claim
 
 pytestmark = pytest.mark.linux
 Boxes = Callable[..., Any]

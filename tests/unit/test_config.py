@@ -170,3 +170,66 @@ def test_an_address_is_read_with_or_without_its_port(text: str, address: tuple[s
 def test_an_address_that_is_none_is_refused_with_its_flag(text: str) -> None:
     with pytest.raises(ConfigError, match="--listen"):
         config.socket_address("--listen", text, 53)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("host1", ("host1", 6783)),
+        ("192.0.2.1", ("192.0.2.1", 6783)),
+        ("host1.example:7000", ("host1.example", 7000)),
+    ],
+)
+def test_a_peer_is_a_host_maybe_with_a_port(text: str, expected: tuple[str, int]) -> None:
+    assert config.peer_address(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", ":6783", "host1:", "host1:0", "host1:70000", "a/b", "host 1", "-x", "h:1:2"])
+def test_what_is_no_host_is_no_peer(text: str) -> None:
+    with pytest.raises(ConfigError, match="PEER"):
+        config.peer_address(text)
+
+
+def test_without_a_network_the_port_is_only_taken_when_it_is_asked_for() -> None:
+    alone = config.settings(name="h1", socket=Path("/s"), network=False, listen=["127.0.0.1:5353"])
+    assert alone.port is None
+    asked = config.settings(name="h1", socket=Path("/s"), network=False, listen=["127.0.0.1:5353"], peers=["h2"])
+    assert asked.port == 6783
+    assert config.settings(name="h1", socket=Path("/s")).port == 6783
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"port": 0},
+        {"overlay_port": 70_000},
+        {"port": 6784},
+        {"advertise": "host1"},
+        {"advertise": "0.0.0.0"},
+        {"passwords": [" "]},
+        {"passwords": ["x" * 1025]},
+    ],
+)
+def test_what_is_wrong_about_peers_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ConfigError):
+        config.settings(name="h1", socket=Path("/s"), **wrong)  # type: ignore[arg-type]
+
+
+def test_a_password_file_has_one_password_or_two_while_it_is_changed(tmp_path: Path) -> None:
+    path = tmp_path / "password"
+    path.write_text("new\n\nold\n")
+    assert config.passwords(None, path) == ["new", "old"]
+    assert config.passwords("given", None) == ["given"]
+    assert config.passwords(None, None) == []
+    with pytest.raises(ConfigError, match="both"):
+        config.passwords("given", path)
+    for text in ("", "\n", "1\n2\n3\n"):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match="password"):
+            config.passwords(None, path)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        config.passwords(None, tmp_path / "none")
+
+
+def test_passwords_are_not_shown_with_the_settings() -> None:
+    assert "geheim" not in repr(config.settings(name="h1", socket=Path("/s"), passwords=["geheim"]))

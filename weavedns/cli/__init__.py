@@ -31,6 +31,9 @@ def main() -> None:
 for command in (
     daemon.launch,
     daemon.stop,
+    daemon.join,
+    daemon.forget,
+    daemon.genkey,
     records.add,
     records.remove,
     records.rm,

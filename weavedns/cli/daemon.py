@@ -1,10 +1,12 @@
-"""Commands about the daemon itself: launch, stop, status."""
+"""Commands about the daemon itself: launch, stop, status, and whom it is joined with."""
 
 from __future__ import annotations
 
 import json
+import secrets
 import socket
 import time
+from pathlib import Path
 from typing import Any
 
 import click
@@ -17,6 +19,7 @@ from weavenet.errors import NoDaemonError
 
 _STOP_S = 15.0
 _POLL_S = 0.05
+_KEY_BYTES = 32
 _LEVELS = ["debug", "info", "warning", "error"]
 
 
@@ -25,7 +28,9 @@ _LEVELS = ["debug", "info", "warning", "error"]
     "\n  weavedns launch --no-network --listen 127.0.0.1:5353"
     "\n  weavedns launch --forward corp.example=10.1.1.1,10.1.1.2:5353 --allow-forward local"
     " --allow-forward 192.0.2.0/24"
+    "\n  weavedns launch host1 host2 --password-file /etc/weavedns/password"
 )
+@click.argument("peers", nargs=-1, metavar="[PEER]...")
 @setting("--name", default=socket.gethostname, show_default="the host's name", help="This peer's name.")
 @setting("--domain", default=config.DEFAULT_DOMAIN, help="The domain whose names are answered here.")
 @setting("--range", "weave_range", default=config.DEFAULT_RANGE, metavar="CIDR", help="The weave range.")
@@ -108,17 +113,59 @@ _LEVELS = ["debug", "info", "warning", "error"]
     default=config.DEFAULT_STATE_DIR,
     help="Where records that people add are kept.",
 )
+@setting(
+    "--port", type=int, show_default=str(config.DEFAULT_PORT), help="Where other peers are heard, by UDP and TCP."
+)
+@setting(
+    "--advertise",
+    metavar="ADDRESS",
+    show_default="as the first peer sees it",
+    help="This host's address for other peers, and for the overlay.",
+)
+@setting(
+    "--overlay-port",
+    type=int,
+    default=config.DEFAULT_OVERLAY_PORT,
+    help="UDP port of the overlay between hosts; the same on all.",
+)
+@setting("--password", show_default=False, help="What all peers have to know; without one nothing is encrypted.")
+@setting(
+    "--password-file",
+    type=FilePath(),
+    show_default=False,
+    help="The same in a file; a second line is a password that is valid too, while it is being changed.",
+)
+@setting(
+    "--profile",
+    type=click.Choice(["fast", "lan"]),
+    default=config.DEFAULT_PROFILE,
+    help="How soon a peer that does not answer is believed gone: about 4 s, or 10 s with less traffic.",
+)
 @setting("--no-network", is_flag=True, help="DNS only: no bridge, no containers; needs no root, but a --listen.")
 @setting("--log-level", type=click.Choice(_LEVELS), default="info", help="How much is told on stderr.")
-def launch(no_http: bool, no_network: bool, http: str, log_level: str, **values: Any) -> None:
+def launch(
+    no_http: bool,
+    no_network: bool,
+    http: str,
+    log_level: str,
+    password: str | None,
+    password_file: Path | None,
+    **values: Any,
+) -> None:
     """Run the daemon in the foreground.
+
+    With each PEER, the name or address of a host where it runs already, maybe with :PORT, it shares names and
+    addresses.
 
     It makes the weave bridge, answers DNS on its own address there, and attaches this host's containers, until
     Ctrl-C, SIGTERM or `weavedns stop`. Then containers keep their interfaces; the next launch finds everything
     again.
     """
     try:
-        settings = config.settings(http=None if no_http else http, network=not no_network, **values)
+        passwords = config.passwords(password, password_file)
+        settings = config.settings(
+            http=None if no_http else http, network=not no_network, passwords=passwords, **values
+        )
     except ConfigError as exc:
         raise click.UsageError(str(exc)) from exc
     # The daemon's libraries take a third of a second to import, which the other commands need not wait for.
@@ -131,7 +178,7 @@ def launch(no_http: bool, no_network: bool, http: str, log_level: str, **values:
 @click.option("--clean", is_flag=True, help="First detach all containers and remove the bridge and its rules.")
 @socket_option
 def stop(clean: bool, client: Client) -> None:
-    """Stop the daemon and wait for its end.
+    """Leave the other peers, stop the daemon and wait for its end.
 
     Containers keep their interfaces. With --clean nothing stays behind but what people added: containers are
     detached, their resolv.conf is put back, and the bridge and the firewall rules are removed.
@@ -154,7 +201,7 @@ def stop(clean: bool, client: Client) -> None:
 def status(section: str, form: str, client: Client) -> None:
     """Show how the daemon is doing.
 
-    With a SECTION only that part: dns, upstream, containers or zones.
+    With a SECTION only that part: dns, upstream, containers, zones, peers or ipam.
     """
     text = client.call("GET", "/status", query={"section": section})
     if form == "json":
@@ -162,3 +209,33 @@ def status(section: str, form: str, client: Client) -> None:
         click.echo(json.dumps(report[section] if section else report))
     else:
         click.echo(text, nl=False)
+
+
+@click.command(epilog="\b\nExample:\n  weavedns join host2 192.0.2.3:6783")
+@click.argument("peers", nargs=-1, required=True, metavar="PEER...")
+@socket_option
+def join(peers: tuple[str, ...], client: Client) -> None:
+    """Join more peers.
+
+    Done when each PEER, a name or address, maybe with :PORT, let this one in. It is not remembered: name at least one
+    PEER at the next launch too.
+    """
+    client.call("POST", "/v1/join", {"peers": list(peers)})
+
+
+@click.command(epilog="\b\nExample:\n  weavedns forget host3")
+@click.argument("peer")
+@socket_option
+def forget(peer: str, client: Client) -> None:
+    """Drop a peer that is gone.
+
+    Its names and its place in the overlay go on all peers at once, instead of after half an hour. PEER is its name,
+    as 'weavedns status peers' shows. 'weavenet ipam takeover' inherits its addresses.
+    """
+    client.call("POST", "/v1/forget", {"peer": peer})
+
+
+@click.command(epilog="\b\nExample:\n  weavedns genkey > /etc/weavedns/password")
+def genkey() -> None:
+    """Print a strong password for --password."""
+    click.echo(secrets.token_urlsafe(_KEY_BYTES))

@@ -79,10 +79,14 @@ def lookup(name: str, rtype: str, client: Client) -> None:
 def ls(form: str, quiet: bool, client: Client) -> None:
     """List all records.
 
-    With where they come from; with -q only their names.
+    With where they come from, and of which peer when there are several; with -q only their names.
     """
     rows = client.call("GET", "/v1/records")
-    listing(rows, ["name", "type", "data", "ttl", "healthy", "origin", "holder"], form=form, quiet=quiet, key="name")
+    columns = ["name", "type", "data", "ttl", "healthy", "origin", "holder"]
+    # On a host that is alone the column would say the same in every line.
+    if len({row["peer"] for row in rows}) > 1:
+        columns.append("peer")
+    listing(rows, columns, form=form, quiet=quiet, key="name")
 
 
 @click.command(epilog="\b\nExample:\n  weavedns export > all.zone")

@@ -34,9 +34,10 @@ from weavedns.errors import EngineError, UnknownContainerError, WeaveError
 from weavedns.records import names
 from weavedns.records.catalog import Catalog, Change
 from weavenet import endpoint
-from weavenet.attach import Attacher, Target
+from weavenet.attach import Attacher, Observed
 from weavenet.endpoint import Endpoint
 from weavenet.errors import ContainerGoneError, EndpointError, NotAttachedError, WeaveNetError
+from weavenet.target import Target
 
 log = logging.getLogger(__name__)
 
@@ -69,8 +70,10 @@ class Known:
 class ContainerService:
     """Keeps containers attached and their records in step.
 
-    `settled` is set once the containers that were running at the launch are known, or no engine was found.
-    `publish` takes every change to the catalog; `neighbours` is told of every running container, attached or not, as
+    `settled` is set once the containers that were running at the launch are attached, or no engine was found; `found`
+    sooner, when those that had been attached before are known; `recovered` likewise, but never without an engine.
+    New addresses are given out once `ready` returns.
+    `publish` takes changes to the catalog; `neighbours` is told of every running container, attached or not, as
     one that is attached may look for any of those on its Docker networks; `names_by_hand` tells the names that people
     gave a container; `forward_for` is told the subnets of Docker's networks, whose containers may have queries
     forwarded.
@@ -88,6 +91,7 @@ class ContainerService:
         names_by_hand: Callable[[str], Collection[bytes]],
         removed: Callable[[str], None],
         forward_for: Callable[[Collection[Any]], None],
+        ready: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         self._engine = engine
         self._attacher = attacher
@@ -104,7 +108,9 @@ class ContainerService:
         self._locks: dict[str, asyncio.Lock] = {}
         self._refreshes = asyncio.Semaphore(CONCURRENT_REFRESHES)
         self._pending = asyncio.Semaphore(MAX_PENDING_EVENTS)
-        self._recovered = asyncio.Event()
+        self._ready = ready
+        self.recovered = asyncio.Event()
+        self.found = asyncio.Event()
         self.engine_state = "looking for it"
         self.settled = asyncio.Event()
 
@@ -126,6 +132,7 @@ class ContainerService:
                 await self.reconcile()
             case EngineDown(reason):
                 self.engine_state = f"not there, still looking: {reason}"
+                self.found.set()
                 self.settled.set()
                 log.warning("%s; what is known keeps being served", reason)
             case Resync(reason):
@@ -144,12 +151,13 @@ class ContainerService:
         """Compare everything with the engine and the kernel, and put right what differs."""
         await self._learn_networks()
         running = {each["Id"]: each for each in await self._engine.running()}
-        if not self._recovered.is_set():
+        if not self.recovered.is_set():
             # Addresses in use must all be known before the first new one is chosen.
             async with asyncio.TaskGroup() as tasks:
                 for inspection in running.values():
                     tasks.create_task(_guarded(self._adopt(inspection)))
-            self._recovered.set()
+            self.recovered.set()
+            self.found.set()
         async with asyncio.TaskGroup() as tasks:
             for container_id, inspection in running.items():
                 tasks.create_task(_guarded(self.refresh(container_id, inspection)))
@@ -159,7 +167,7 @@ class ContainerService:
 
     async def refresh(self, container_id: str, inspection: Mapping[str, Any] | None = None) -> None:
         """Make one container's attachment and records what they should be."""
-        await self._recovered.wait()
+        await self.recovered.wait()
         async with self._turn(container_id):
             try:
                 container = self._describe(inspection or await self._engine.inspect(container_id))
@@ -179,7 +187,8 @@ class ContainerService:
         Raises UnknownContainerError, EndpointError, AddressInUseError, NoAddressError, ContainerGoneError.
         """
         container_id = (await self._engine.inspect(ref))["Id"]
-        await self._recovered.wait()
+        await self.recovered.wait()
+        await self._may_attach()
         async with self._turn(container_id):
             container = self._attachable(self._describe(await self._engine.inspect(container_id)))
             endpoints = _endpoints_by_hand(spellings or ("",))
@@ -247,6 +256,7 @@ class ContainerService:
         wish = dict.fromkeys((*container.wish.endpoints, *self._attached_by_hand.get(container.id, ())))
         if wish and not observed.addresses and container.id not in self._detached_by_hand:
             try:
+                await self._may_attach()
                 await self._attacher.attach(target, _endpoints(tuple(wish)))
             except ContainerGoneError:
                 log.info("container %s ended while it was being attached", container.name)
@@ -265,9 +275,10 @@ class ContainerService:
                 log.warning("container %s: %s", container.name, warning)
 
     async def _observe(self, container: naming.Container) -> None:
-        observed = await self._attacher.observe(self._target(container))
-        known = Known(container, tuple(observed.addresses), observed.mac or "")
-        self._known[container.id] = known
+        self._learn(container, await self._attacher.observe(self._target(container)))
+
+    def _learn(self, container: naming.Container, observed: Observed) -> None:
+        known = self._known[container.id] = Known(container, tuple(observed.addresses), observed.mac or "")
         self._introduce(container, known.addresses)
         self._register(known)
 
@@ -314,7 +325,14 @@ class ContainerService:
     async def _adopt(self, inspection: Mapping[str, Any]) -> None:
         container = self._describe(inspection)
         if container.running and container.own_network:
-            await self._attacher.adopt(self._target(container))
+            observed = await self._attacher.adopt(self._target(container))
+            if observed.addresses:  # its names at once: only then do other peers hear of this host
+                self._learn(container, observed)
+
+    async def _may_attach(self) -> None:
+        """Wait until the addresses in use elsewhere are known."""
+        if self._ready:
+            await self._ready()
 
     async def _learn_networks(self) -> None:
         self._forward_for(await self._engine.subnets())

@@ -18,6 +18,7 @@ from weavedns.control.operations import Operations
 from weavedns.errors import (
     ConfigError,
     EngineError,
+    PeerError,
     RecordError,
     StoreError,
     UnknownContainerError,
@@ -30,8 +31,10 @@ from weavenet.errors import (
     EndpointError,
     NoAddressError,
     NotAttachedError,
+    RingError,
     WeaveNetError,
 )
+from weavenet.errors import PeerError as RingPeerError
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +51,9 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (AddressInUseError, 409),
     (ContainerGoneError, 409),
     (NoAddressError, 409),
+    (RingError, 409),
+    (PeerError, 502),
+    (RingPeerError, 502),
     (EngineError, 503),
     (StoreError, 507),
 )
@@ -97,10 +103,22 @@ class StopBody(msgspec.Struct, forbid_unknown_fields=True):
     clean: bool = False
 
 
+class PeersBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Whom to join: names or addresses of hosts, maybe with :PORT."""
+
+    peers: list[str]
+
+
+class PeerBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Which peer is meant, by its name."""
+
+    peer: str
+
+
 def application(operations: Operations) -> web.Application:
     """The whole API as an aiohttp application over the daemon's operations."""
     app = web.Application(middlewares=[_errors_as_json])
-    for routes in (_network_routes, _record_routes, _name_routes, _daemon_routes):
+    for routes in (_network_routes, _record_routes, _name_routes, _daemon_routes, _peer_routes):
         app.add_routes(routes(operations))
     return app
 
@@ -325,3 +343,51 @@ def _daemon_routes(operations: Operations) -> list[web.RouteDef]:
         web.post("/v1/log-queries", log_queries),
         web.post("/v1/stop", stop),
     ]
+
+
+def _peer_routes(operations: Operations) -> list[web.RouteDef]:
+    async def join(request: web.Request) -> web.Response:
+        await operations.join((await _decode(request, PeersBody)).peers)
+        return web.json_response({})
+
+    async def forget(request: web.Request) -> web.Response:
+        operations.forget((await _decode(request, PeerBody)).peer)
+        return web.json_response({})
+
+    async def connect_form(request: web.Request) -> web.Response:
+        await operations.join([await _form_peer(request)])
+        return web.Response(status=204)
+
+    async def forget_form(request: web.Request) -> web.Response:
+        operations.forget(await _form_peer(request))
+        return web.Response(status=204)
+
+    async def network_status(_: web.Request) -> web.Response:
+        return web.Response(text=operations.network_status())
+
+    async def take_over(request: web.Request) -> web.Response:
+        body = await _decode(request, PeerBody)
+        return web.json_response({"Addresses": await operations.take_over(body.peer)})
+
+    async def seed(_: web.Request) -> web.Response:
+        await operations.seed()
+        return web.json_response({})
+
+    return [
+        web.post("/v1/join", join),
+        web.post("/v1/forget", forget),
+        # The paths of Weave Net.
+        web.post("/connect", connect_form),
+        web.post("/forget", forget_form),
+        web.get("/v1/net/status", network_status),
+        web.post("/v1/net/ipam/takeover", take_over),
+        web.post("/v1/net/ipam/seed", seed),
+    ]
+
+
+async def _form_peer(request: web.Request) -> str:
+    try:
+        form = await request.post()
+    except ValueError as exc:
+        raise RecordError(f"the request body is no form with peer=HOST: {exc}") from exc
+    return str(form.get("peer") or request.query.get("peer") or "")

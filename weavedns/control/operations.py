@@ -10,9 +10,10 @@ from ipaddress import IPv4Address, IPv4Interface, ip_address
 from typing import Any
 
 from weavedns import __version__
-from weavedns.config import Settings
+from weavedns.cluster.cluster import Cluster
+from weavedns.config import Settings, peer_address
 from weavedns.containers.service import ContainerService, Known
-from weavedns.control import upstream_status
+from weavedns.control import peers, upstream_status
 from weavedns.dns.server import DnsServer
 from weavedns.dns.upstream import Upstreams
 from weavedns.errors import ConfigError, RecordError, UnknownRecordError
@@ -21,6 +22,8 @@ from weavedns.records.catalog import Catalog
 from weavedns.records.record import Record, RecordType, type_code, type_name
 from weavedns.registry import Registry
 from weavedns.zones import ZoneWatcher
+from weavenet.network import WeaveNetwork
+from weavenet.sharing import Sharing
 
 _QUERY_LOG = logging.getLogger("weavedns.queries")
 
@@ -29,11 +32,16 @@ SHORT_ID = 12
 _EXTERNAL = "weave:extern"
 _ADDRESS_TYPES = frozenset({RecordType.A, RecordType.AAAA})
 _SECTIONS = ("dns", "upstream", "containers", "zones")
+_PEER_SECTIONS = ("peers", "ipam")
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The daemon's parts that commands reach; `containers` is None when it runs without the network part."""
+    """The daemon's parts that commands reach.
+
+    `containers`, `sharing` and `network` are None when it runs without the network part, `cluster` when it has no
+    peers, and `waits_for` says why the network part is not there yet.
+    """
 
     settings: Settings
     catalog: Catalog
@@ -45,12 +53,20 @@ class Parts:
     started_at: float
     upstreams: Upstreams
     stop: Callable[[bool], Awaitable[None]]
+    cluster: Cluster | None = None
+    sharing: Sharing | None = None
+    network: WeaveNetwork | None = None
+    waits_for: Callable[[], str] = str
 
 
 class Operations:
     """The operations behind the control API and the status page."""
 
     def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def go_on_with(self, parts: Parts) -> None:
+        """Serve with more parts, as those that had to be waited for are there now."""
         self._parts = parts
 
     async def attach(self, ref: str, endpoints: Sequence[str]) -> list[IPv4Interface]:
@@ -75,8 +91,36 @@ class Operations:
         await self._parts.registry.add_container_name(_given(name, "name"), known.container.id)
 
     async def remove_records(self, name: str, data: Sequence[str]) -> int:
-        """Remove what was added by hand; see Registry.remove."""
-        return await self._parts.registry.remove(_given(name, "name"), data)
+        """Remove what was added by hand, on whichever peer; see Registry.remove."""
+        parts = self._parts
+        if parts.cluster is None:
+            return await parts.registry.remove(_given(name, "name"), data)
+        wire = names.parse_owner(_given(name, "name"), parts.settings.domain)
+        return await peers.remove(parts.cluster, parts.catalog, parts.registry, wire, (name, list(data)))
+
+    async def join(self, texts: Sequence[str]) -> None:
+        """Join more peers; raises PeerError when one is not there or refuses."""
+        cluster = self._cluster()
+        await cluster.join([peer_address(_given(text, "PEER"), cluster.port) for text in texts])
+
+    def forget(self, peer: str) -> None:
+        """Drop a peer that is gone, on all peers."""
+        self._cluster().forget(_given(peer, "PEER"))
+
+    async def take_over(self, peer: str) -> int:
+        """Inherit the addresses of a peer that never returns; how many."""
+        return await self._sharing().take_over(_given(peer, "PEER"))
+
+    async def seed(self) -> None:
+        """Share the addresses out between the peers that are connected."""
+        await self._sharing().seed()
+
+    def network_status(self) -> str:
+        """The weave network of this host as text."""
+        network, sharing = self._parts.network, self._sharing()
+        if network is None:
+            return peers.ipam_text(peers.ipam(sharing))
+        return peers.network_text(network, sharing, self._parts.settings.name)
 
     def records(self) -> list[dict[str, Any]]:
         """Every record, a row each, by name."""
@@ -165,6 +209,7 @@ class Operations:
                 "version": parts.catalog.version,
                 "queries": parts.dns.stats.as_dict(),
             },
+            **self._peer_report(),
             "upstream": upstream_status.report(parts.upstreams, parts.dns),
             "containers": self._container_rows(parts.containers) if parts.containers else [],
             "zones": [
@@ -175,10 +220,13 @@ class Operations:
 
     def status(self, section: str = "") -> str:
         """The report, or one `section` of it, as text; raises ConfigError for a section that there is not."""
-        if section and section not in _SECTIONS:
-            raise ConfigError(f"there is no section {section!r}; choose one of {', '.join(_SECTIONS)}")
         report = self.report()
-        chosen = [section] if section else _SECTIONS
+        known = [*_SECTIONS, *(each for each in _PEER_SECTIONS if each in report)]
+        if section and section not in known:
+            raise ConfigError(f"there is no section {section!r}; choose one of {', '.join(known)}")
+        # Of a host that is alone, nobody need hear that each time.
+        alone = not report.get("peers") and not self._parts.settings.peers
+        chosen = [section] if section else _SECTIONS if alone else known
         text = "" if section else _head(report)
         return text + "\n".join(_section(each, report) for each in chosen)
 
@@ -192,7 +240,28 @@ class Operations:
             for known in containers.attached()
         ]
 
+    def _peer_report(self) -> dict[str, Any]:
+        parts = self._parts
+        told: dict[str, Any] = {}
+        if parts.cluster:
+            told["peers"] = peers.rows(parts.cluster, parts.catalog)
+        if parts.sharing:
+            told["ipam"] = peers.ipam(parts.sharing)
+        return told
+
+    def _cluster(self) -> Cluster:
+        if self._parts.cluster is None:
+            raise peers.not_connected()
+        return self._parts.cluster
+
+    def _sharing(self) -> Sharing:
+        if self._parts.sharing is None:
+            raise ConfigError("this daemon runs with --no-network and has no addresses to give")
+        return self._parts.sharing
+
     def _containers(self) -> ContainerService:
+        if self._parts.containers is None and (waits := self._parts.waits_for()):
+            raise ConfigError(waits)
         if self._parts.containers is None:
             raise ConfigError(
                 "this daemon runs with --no-network; launch it as root without that to attach containers"
@@ -266,6 +335,10 @@ def _section(section: str, report: dict[str, Any]) -> str:
             )
         case "upstream":
             return upstream_status.text(report["upstream"])
+        case "peers":
+            return peers.text(report["peers"])
+        case "ipam":
+            return peers.ipam_text(report["ipam"])
         case "containers":
             return _line("containers", f"{len(report['containers'])} attached")
         case _:

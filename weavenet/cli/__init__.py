@@ -11,8 +11,9 @@ from weavenet.control import Client
 # The settings file is shared with `weavedns`, whose `launch` has these keys.
 _DAEMON_KEYS = frozenset(
     {
-        "allow_forward", "allow_query", "attach", "dns_address", "dns_subnet", "domain", "forward", "http", "listen",
-        "log_level", "name", "no_http", "no_network", "range", "state_dir", "subnet", "ttl", "upstream", "zones",
+        "advertise", "allow_forward", "allow_query", "attach", "dns_address", "dns_subnet", "domain", "forward",
+        "http", "listen", "log_level", "name", "no_http", "no_network", "overlay_port", "password", "password_file",
+        "port", "profile", "range", "state_dir", "subnet", "ttl", "upstream", "zones",
     }
 )  # fmt: skip
 
@@ -71,3 +72,40 @@ def ps(form: str, quiet: bool, client: Client) -> None:
     """
     rows = client.call("GET", "/v1/net/containers")
     listing(rows, ["container", "name", "addresses", "mac", "names"], form=form, quiet=quiet, key="container")
+
+
+@main.command(epilog="\b\nExample:\n  weavenet status")
+@socket_option
+def status(client: Client) -> None:
+    """Show the weave network of this host.
+
+    With the bridge, the overlay to other hosts, and how the addresses are shared out.
+    """
+    click.echo(client.call("GET", "/v1/net/status"), nl=False)
+
+
+@main.group(cls=click.Group, epilog="\b\nExamples:\n  weavenet ipam takeover host3\n  weavenet ipam seed")
+def ipam() -> None:
+    """Decide by hand how the addresses are shared out between hosts."""
+
+
+@ipam.command(epilog="\b\nExample:\n  weavenet ipam takeover host3")
+@click.argument("peer")
+@socket_option
+def takeover(peer: str, client: Client) -> None:
+    """Inherit the addresses of a PEER that never returns.
+
+    How many that are is printed. If it does return, it owns nothing and asks for addresses as a new host does.
+    """
+    click.echo(client.call("POST", "/v1/net/ipam/takeover", {"peer": peer})["Addresses"])
+
+
+@ipam.command(epilog="\b\nExample:\n  weavenet ipam seed")
+@socket_option
+def seed(client: Client) -> None:
+    """Share the addresses out between the hosts that are connected now.
+
+    For when those named at launch cannot all be there, and 'weavenet status' says that it waits for them. Do it on
+    one host only.
+    """
+    client.call("POST", "/v1/net/ipam/seed", {})

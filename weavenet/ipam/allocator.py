@@ -1,6 +1,7 @@
 """Who holds which address: gives out, takes back, and keeps an address for a container that may return.
 
-It answers for one owner of the whole range. It never looks at the kernel: what is in use there comes in by `adopt`.
+Without a ring it answers for one owner of the whole range; with one, it gives out of the stretches that this peer
+owns, and says whom to ask when those are full. It never looks at the kernel: what is used there comes in by `adopt`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,11 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from weavenet.endpoint import Default, Endpoint, Explicit, InSubnet, Off
 from weavenet.errors import AddressInUseError, EndpointError, NoAddressError
+from weavenet.ipam import claims
+from weavenet.ipam.claims import DNS_HOLDER, Claim, Conflict, ForeignClaims
+from weavenet.ipam.gifts import to_give
+from weavenet.ipam.ring import Owner, Ring
+from weavenet.ipam.runs import Run, free_runs
 from weavenet.ipam.space import Space
 
 # Long enough for a restart, short enough that a small subnet does not fill up with the dead.
@@ -18,54 +24,95 @@ HOLD_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """An address and who holds it.
+class Wanted:
+    """This peer owns no free address in a subnet: these owners may give some, the best to ask first.
 
-    `label` is how errors name the holder. `held_until` is None while the address is in use; afterwards it is the time
-    until which it is kept for the holder alone. A claim past that time is a mere preference: anybody may take it.
+    No owners: it is not known yet who owns which addresses.
     """
 
-    holder: str
-    label: str
-    interface: IPv4Interface
-    held_until: float | None = None
-
-    def binds(self, now: float) -> bool:
-        """Whether nobody but the holder may have the address now."""
-        return self.held_until is None or self.held_until > now
+    subnet: IPv4Network
+    owners: tuple[str, ...]
 
 
 class Allocator:
     """The addresses of one weave range. Bounded by the range: at most one claim an address is remembered."""
 
     def __init__(
-        self, weave_range: IPv4Network, dns_subnet: IPv4Network, default_subnet: IPv4Network, *, host: str
+        self,
+        weave_range: IPv4Network,
+        dns_subnet: IPv4Network,
+        default_subnet: IPv4Network,
+        *,
+        host: str,
+        ring: Ring | None = None,
     ) -> None:
         self.space = Space(weave_range, dns_subnet, default_subnet)
+        self.foreign = ForeignClaims(weave_range)
         self._host = host
+        self._ring = ring
         self._claims: dict[int, Claim] = {}
         self._by_holder: dict[str, set[int]] = {}
+        # Of which addresses the others have not heard the latest, and which are kept for somebody.
+        self._touched: set[int] = set()
+        self._held: set[int] = set()
 
     def obtain(self, holder: str, name: str, endpoint: Endpoint, now: float) -> IPv4Interface:
         """The address that an endpoint means for the container `holder`, which people call `name`; claimed.
 
         Raises EndpointError, AddressInUseError or NoAddressError, and then nothing has changed.
         """
-        label = self._label(holder, name)
+        found = self.request(holder, name, endpoint, now)
+        if isinstance(found, Wanted):
+            whom = f"ask {', '.join(found.owners)}" if found.owners else "nobody knows yet who owns which addresses"
+            raise NoAddressError(f"host {self._host} owns no free address in {found.subnet}: {whom}")
+        return found
+
+    def request(self, holder: str, name: str, endpoint: Endpoint, now: float) -> IPv4Interface | Wanted:
+        """The same, or whom to ask for addresses first; NoAddressError only when nobody has a free one."""
         match endpoint:
             case Explicit():
-                return self._claim(holder, label, self.space.interface(endpoint), now)
+                return self._claim(holder, name, self.space.interface(endpoint), now)
             case InSubnet(subnet):
-                return self._allocate(holder, label, self.space.subnet(subnet), now)
+                return self._allocate(holder, name, self.space.subnet(subnet), now)
             case Default():
-                return self._allocate(holder, label, self.space.default_subnet, now)
+                return self._allocate(holder, name, self.space.default_subnet, now)
             case Off():
                 raise EndpointError("'none' asks for no address: there is nothing to attach")
 
+    def claim_dns(
+        self, asked: IPv4Address | None, carried: Iterable[IPv4Address], now: float
+    ) -> IPv4Address | Wanted:
+        """This peer's DNS address: the one asked for, else one the bridge carries, else the lowest free of its own.
+
+        Raises EndpointError when the one asked for is no host address of the DNS subnet, AddressInUseError when
+        another peer has it, NoAddressError when nobody has a free one.
+        """
+        subnet = self.space.dns_subnet
+        before = self.claims_of(DNS_HOLDER)
+        if asked is not None:
+            if asked not in subnet or asked in {subnet.network_address, subnet.broadcast_address}:
+                raise EndpointError(f"the DNS address {asked} is no host address of the DNS subnet {subnet}")
+            self._refuse_taken(DNS_HOLDER, asked, now)
+            found: IPv4Address | None = asked
+        else:
+            hosts = [*(claim.interface.ip for claim in before), *(each for each in carried if each in subnet)]
+            found = next((each for each in hosts if int(each) not in self.foreign), None)
+            if found is None:
+                number = self._lowest_free(self._runs(subnet), now)
+                found = None if number is None else IPv4Address(number)
+        if found is None:
+            return self._wanted(subnet)
+        self.removed(DNS_HOLDER)
+        self._put(Claim(DNS_HOLDER, "", IPv4Interface((found, self.space.weave_range.prefixlen))))
+        return found
+
     def adopt(self, holder: str, name: str, interface: IPv4Interface, now: float) -> None:
-        """Claim what a container is seen to use, wherever it is; AddressInUseError when it is another's already."""
-        self._refuse_taken(holder, interface, now)
-        self._put(Claim(holder, self._label(holder, name), interface))
+        """Claim what a container is seen to use, wherever it is; AddressInUseError when it is another's here already.
+
+        What a container on another host uses too is claimed all the same: `conflicts` tells of it.
+        """
+        self._refuse_taken_here(holder, interface.ip, now)
+        self._put(Claim(holder, name, interface))
 
     def release(self, holder: str, address: IPv4Address) -> None:
         """Free one address of a holder at once and forget that it was theirs."""
@@ -79,6 +126,8 @@ class Allocator:
             claim = self._claims[number]
             if claim.held_until is None:
                 self._claims[number] = replace(claim, held_until=now + HOLD_S)
+                self._touched.add(number)
+                self._held.add(number)
 
     def removed(self, holder: str) -> None:
         """Free everything of a holder that will not return."""
@@ -100,51 +149,154 @@ class Allocator:
             if int(claim.interface.ip) not in self._claims:
                 self._put(claim)
 
-    def _label(self, holder: str, name: str) -> str:
-        return f"container {name} ({holder[:12]}) on host {self._host}"
+    def news(self, now: float) -> dict[bytes, bytes | None]:
+        """What the other peers are to know, by key, of each claim that may have changed since the last call.
+
+        None: nobody here has the address, nor is it kept for anybody.
+        """
+        ended = {number for number in self._held if not self._claims[number].binds(now)}
+        self._held -= ended
+        news = {number: self._claims.get(number) for number in self._touched | ended}
+        self._touched.clear()
+        return {
+            claims.key_of(number): claims.value_of(claim) if claim is not None and claim.binds(now) else None
+            for number, claim in news.items()
+        }
+
+    def conflicts(self) -> list[Conflict]:
+        """The addresses in use here that are in use on another host too, lowest first."""
+        return [
+            Conflict(claim.interface.ip, (self._label(claim), *users))
+            for number, claim in sorted(self._claims.items())
+            if claim.held_until is None and (users := self._users_elsewhere(number))
+        ]
+
+    def donate(self, to: Owner, subnet: IPv4Network, now: float) -> bool:
+        """Give some free addresses of a subnet to another peer, unless it has some; whether it has some then.
+
+        Half of the largest free stretch; of the DNS subnet also the lowest free address. Raises RingError.
+        """
+        if self._ring is None or not self._ring:
+            return False
+        runs = self._runs(subnet)
+        if free_runs(self._ring.owned(runs, to), self._taken(now)):
+            return True
+        gifts = to_give(free_runs(self._ring.owned(runs), self._taken(now)), lowest=subnet == self.space.dns_subnet)
+        self._ring.give(to, gifts)
+        return bool(gifts)
+
+    def wants(self, now: float) -> Wanted | None:
+        """Whom to ask so that the next container finds an address; NoAddressError when nobody has a free one."""
+        subnet = self.space.default_subnet
+        return None if self.has_free(subnet, now) else self._wanted(subnet)
+
+    def has_free(self, subnet: IPv4Network, now: float) -> bool:
+        """Whether this peer itself has an address of a subnet to give out."""
+        return self._lowest_free(self._runs(subnet), now) is not None
 
     def __iter__(self) -> Iterator[Claim]:
         return iter(tuple(self._claims.values()))
 
-    def _claim(self, holder: str, label: str, interface: IPv4Interface, now: float) -> IPv4Interface:
-        self._refuse_taken(holder, interface, now)
+    def _claim(self, holder: str, name: str, interface: IPv4Interface, now: float) -> IPv4Interface:
         known = self._claims.get(int(interface.ip))
-        if known is not None and known.held_until is None and known.interface != interface:
-            raise EndpointError(f"{label} already has {known.interface}: detach it before attaching {interface}")
-        self._put(Claim(holder, label, interface))
+        has_it = known is not None and known.holder == holder and known.held_until is None
+        if not has_it:
+            self._refuse_taken(holder, interface.ip, now)
+        if has_it and known is not None and known.interface != interface:
+            raise EndpointError(
+                f"{self._label(known)} already has {known.interface}: detach it before attaching {interface}"
+            )
+        self._put(Claim(holder, name, interface))
         return interface
 
-    def _allocate(self, holder: str, label: str, subnet: IPv4Network, now: float) -> IPv4Interface:
+    def _allocate(self, holder: str, name: str, subnet: IPv4Network, now: float) -> IPv4Interface | Wanted:
         own = [claim for claim in self.claims_of(holder) if claim.interface.network == subnet]
         # In use before kept, kept before lower: a second attach changes nothing, a restart finds its old address.
         for claim in sorted(own, key=lambda claim: claim.held_until is not None):
-            self._put(Claim(holder, label, claim.interface))
-            return claim.interface
-        for number in self.space.usable(subnet):
-            known = self._claims.get(number)
-            if known is None or not known.binds(now):
-                interface = IPv4Interface((number, subnet.prefixlen))
-                self._put(Claim(holder, label, interface))
-                return interface
-        raise NoAddressError(f"no free address is left in {subnet}: detach a container or use another subnet")
+            if claim.held_until is None or self._may_return(claim, now):
+                self._put(Claim(holder, name, claim.interface))
+                return claim.interface
+        number = self._lowest_free(self._runs(subnet), now)
+        if number is None:
+            return self._wanted(subnet)
+        interface = IPv4Interface((number, subnet.prefixlen))
+        self._put(Claim(holder, name, interface))
+        return interface
 
-    def _refuse_taken(self, holder: str, interface: IPv4Interface, now: float) -> None:
-        claim = self._claims.get(int(interface.ip))
+    def _may_return(self, claim: Claim, now: float) -> bool:
+        """Whether nobody else can have been given an address that is, or was, kept for somebody."""
+        number = int(claim.interface.ip)
+        ours = self._ring is None or bool(self._ring.owned([(number, number)]))
+        return number not in self.foreign and (ours or claim.binds(now))
+
+    def _wanted(self, subnet: IPv4Network) -> Wanted:
+        """Whom to ask for addresses of a subnet in which this peer has none."""
+        if self._ring is not None and not self._ring:
+            return Wanted(subnet, ())
+        free: dict[str, int] = {}
+        taken = sorted(self.foreign)
+        for owner, run in self._ring.owners(self._runs(subnet)) if self._ring else ():
+            if self._ring and owner != self._ring.me:
+                size = sum(last - first + 1 for first, last in free_runs([run], taken))
+                free[owner.name] = free.get(owner.name, 0) + size
+        # DNS addresses stay low: whoever comes first in the subnet is asked first.
+        order = list(free) if subnet == self.space.dns_subnet else sorted(free, key=lambda name: -free[name])
+        owners = tuple(name for name in order if free[name])
+        if not owners and (self._ring is None or self._ring.complete):
+            raise NoAddressError(f"no free address is left in {subnet}: detach a container or use another subnet")
+        return Wanted(subnet, owners or tuple(order))
+
+    def _runs(self, subnet: IPv4Network) -> list[Run]:
+        return self.space.dns_runs() if subnet == self.space.dns_subnet else self.space.runs(subnet)
+
+    def _lowest_free(self, runs: list[Run], now: float) -> int | None:
+        for first, last in self._ring.owned(runs) if self._ring is not None else runs:
+            for number in range(first, last + 1):
+                known = self._claims.get(number)
+                if (known is None or not known.binds(now)) and number not in self.foreign:
+                    return number
+        return None
+
+    def _taken(self, now: float) -> list[int]:
+        here = {number for number, claim in self._claims.items() if claim.binds(now)}
+        return sorted(here.union(self.foreign))
+
+    def _refuse_taken(self, holder: str, address: IPv4Address, now: float) -> None:
+        self._refuse_taken_here(holder, address, now)
+        claim = self.foreign.on(int(address))
+        if claim is not None:
+            whose = claims.label(claim.holder, claim.name, claim.peer)
+            kept = f"is kept for {whose}, which has stopped" if claim.kept else f"is in use by {whose}"
+            raise AddressInUseError(f"{address} {kept}")
+
+    def _refuse_taken_here(self, holder: str, address: IPv4Address, now: float) -> None:
+        claim = self._claims.get(int(address))
         if claim is None or claim.holder == holder or not claim.binds(now):
             return
         if claim.held_until is None:
-            raise AddressInUseError(f"{interface.ip} is in use by {claim.label}")
+            raise AddressInUseError(f"{address} is in use by {self._label(claim)}")
         raise AddressInUseError(
-            f"{interface.ip} is kept for {claim.label}, which has stopped, for {claim.held_until - now:.0f} s more"
+            f"{address} is kept for {self._label(claim)}, which has stopped, for {claim.held_until - now:.0f} s more"
         )
+
+    def _users_elsewhere(self, number: int) -> list[str]:
+        there = [each for each in self.foreign.all_on(number) if not each.kept]
+        return [claims.label(each.holder, each.name, each.peer) for each in there]
+
+    def _label(self, claim: Claim) -> str:
+        return claims.label(claim.holder, claim.name, self._host)
 
     def _put(self, claim: Claim) -> None:
         number = int(claim.interface.ip)
         self._drop(number)
         self._claims[number] = claim
+        if claim.held_until is not None:
+            self._held.add(number)
         self._by_holder.setdefault(claim.holder, set()).add(number)
 
     def _drop(self, number: int) -> None:
+        self._touched.add(number)
+        self._held.discard(number)
         claim = self._claims.pop(number, None)
         if claim is None:
             return

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv4Network
 
-from netaddr import IPNetwork, IPSet
-
 from weavenet.endpoint import LONGEST_PREFIX, Explicit
 from weavenet.errors import EndpointError
+from weavenet.ipam.runs import Run, less
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +55,12 @@ class Space:
             )
         return asked
 
-    def usable(self, subnet: IPv4Network) -> Iterator[int]:
-        """Every address of a subnet that a container may have, as a number, lowest first."""
-        addresses = IPSet(IPNetwork(str(subnet)))
-        addresses -= IPSet(IPNetwork(str(self.dns_subnet)))
-        addresses -= IPSet([str(subnet.network_address), str(subnet.broadcast_address)])
-        for stretch in addresses.iter_ipranges():
-            yield from range(stretch.first, stretch.last + 1)
+    def runs(self, subnet: IPv4Network) -> list[Run]:
+        """Every address of a subnet that a container may have, as first and last number of each stretch of them."""
+        edges = [(int(each), int(each)) for each in (subnet.network_address, subnet.broadcast_address)]
+        dns = int(self.dns_subnet.network_address), int(self.dns_subnet.broadcast_address)
+        return less([(edges[0][0], edges[1][0])], [*edges, dns])
+
+    def dns_runs(self) -> list[Run]:
+        """The same for the addresses that a DNS peer may have."""
+        return [(int(self.dns_subnet.network_address) + 1, int(self.dns_subnet.broadcast_address) - 1)]

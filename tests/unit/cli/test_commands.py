@@ -163,7 +163,9 @@ def test_launch_hands_its_settings_to_the_daemon(monkeypatch: pytest.MonkeyPatch
     assert settings.name == socket.gethostname()
 
 
-@pytest.mark.parametrize("flags", ["--range nonsense", "--attach some", "--ttl soon", "--no-network", "peer1"])
+@pytest.mark.parametrize(
+    "flags", ["--range nonsense", "--attach some", "--ttl soon", "--no-network", "not/a/host", "host1:0"]
+)
 def test_a_wrong_flag_of_launch_is_wrong_usage(monkeypatch: pytest.MonkeyPatch, flags: str) -> None:
     monkeypatch.setattr(daemon, "main", lambda *_: pytest.fail("it must not start"))
     result = call(f"weavedns launch {flags}")

@@ -27,14 +27,14 @@ def perform(step: Step, state: Observed) -> Observed:
     return after
 
 
-def _perform(step: Step, state: Observed) -> Observed:  # noqa: C901, PLR0911 - a table of what each step does
+def _perform(step: Step, state: Observed) -> Observed:  # noqa: C901, PLR0911, PLR0912 - a table of what each step does
     match step:
         case plan.Leftover(host_end):
             assert (state.host_end, state.inside) == (host_end, False)
             return replace(state, host_end="", alias="", enslaved=False, host_up=False)
-        case plan.Pair(host_end, mac, _, present=True):
+        case plan.Pair(host_end, mac, mtu, present=True):
             assert not state.host_end
-            return replace(state, host_end=host_end, inside=True, mac=mac)
+            return replace(state, host_end=host_end, inside=True, mac=mac, host_mtu=mtu, mtu=mtu)
         case plan.Pair():
             return Observed(other_routes=state.other_routes, resolver=state.resolver)
         case plan.Resolver(_, text, before):
@@ -45,6 +45,12 @@ def _perform(step: Step, state: Observed) -> Observed:  # noqa: C901, PLR0911 - 
             return replace(state, alias=alias)
     assert state.inside
     match step:
+        case plan.HostMtu(_, mtu, mtu_before):
+            assert state.host_mtu == mtu_before
+            return replace(state, host_mtu=mtu)
+        case plan.InsideMtu(mtu, mtu_before):
+            assert state.mtu == mtu_before
+            return replace(state, mtu=mtu)
         case plan.Enslaved(_, present):
             return replace(state, enslaved=present)
         case plan.HostUp(_, present):
@@ -81,8 +87,10 @@ def observations(draw: st.DrawFn) -> Observed:
         alias=draw(st.sampled_from(["", ID])),
         enslaved=draw(st.booleans()),
         host_up=draw(st.booleans()),
+        host_mtu=draw(st.sampled_from([1450, 1500])),
         inside=True,
         mac="02:00:00:00:00:01",
+        mtu=draw(st.sampled_from([1450, 1500])),
         tuned=draw(st.booleans()),
         inside_up=up,
         addresses=tuple(draw(st.lists(st.sampled_from(ADDRESSES), unique=True))),
@@ -119,6 +127,7 @@ def test_an_attached_container_has_all_it_should_and_keeps_what_it_had(observed:
     assert after.host_up
     assert after.inside_up
     assert after.tuned
+    assert (after.host_mtu, after.mtu) == (1500, 1500)
     assert set(after.addresses) == {*observed.addresses, *desired.addresses}
     assert plan.MULTICAST in after.routes | after.other_routes
     assert DNS in after.routes or any(DNS.subnet_of(each.network) for each in after.addresses)

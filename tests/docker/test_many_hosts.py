@@ -1,0 +1,345 @@
+"""Three hosts, real engines: names everywhere, addresses nowhere twice, and what happens when one is gone."""
+
+import json
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.lab import Host, Lab, wait_until
+
+pytestmark = pytest.mark.docker
+
+SOON_S = 10.0
+Hosts = tuple[Host, Host, Host]
+
+
+@pytest.fixture(scope="module")
+def three() -> Iterator[Lab]:
+    with Lab(hosts=3) as lab:
+        yield lab
+
+
+@pytest.fixture
+def hosts(three: Lab) -> Iterator[Hosts]:
+    """Three hosts without daemons."""
+    one, two, other = three.hosts
+    yield one, two, other
+    for host in three.hosts:
+        connect(three, host)
+        host.sweep()
+
+
+@pytest.fixture
+def joined(hosts: Hosts) -> Hosts:
+    """Three hosts whose daemons know each other."""
+    launch_all(hosts)
+    return hosts
+
+
+def launch_all(hosts: Hosts, *flags: str) -> None:
+    one, *others = hosts
+    one.start_daemon(*flags)
+    for host in others:
+        host.start_daemon(one.address, *flags)
+    for host in hosts:
+        connected(host)
+
+
+def connected(host: Host, count: int = 2, within_s: float = SOON_S) -> None:
+    """Wait until a host knows so many others."""
+    wait_until(
+        lambda: states(host).count("connected") == count,
+        within_s,
+        what=lambda: host.daemon.log if host.daemon else host.name,
+    )
+
+
+def told(hosts: Hosts) -> str:
+    return "\n".join(f"{host.name}:\n{host.daemon.log if host.daemon else ''}" for host in hosts)
+
+
+def report(host: Host) -> dict[str, object]:
+    found: dict[str, object] = json.loads(host.run("weavedns", "status", "--format", "json").stdout)
+    return found
+
+
+def peers(host: Host) -> list[dict[str, object]]:
+    found = report(host)["peers"]
+    assert isinstance(found, list)
+    return found
+
+
+def states(host: Host) -> list[object]:
+    return [row["state"] for row in peers(host)]
+
+
+def own_address(host: Host) -> str:
+    dns = report(host)["dns"]
+    assert isinstance(dns, dict)
+    return str(dns["address"])
+
+
+def run(host: Host, name: str, *options: str) -> None:
+    host.docker("run", "-d", "--name", name, "--hostname", f"{name}.weave.local", *options, "busybox")
+
+
+def answers(host: Host, name: str) -> list[str]:
+    return sorted(host.dig(f"{name}.weave.local", server=own_address(host)))
+
+
+def wait_for(host: Host, name: str, *count: int, within_s: float = SOON_S) -> list[str]:
+    """The answers on a host once there are as many as said, by default some."""
+
+    def enough() -> list[list[str]]:
+        found = answers(host, name)
+        return [found] if (len(found) == count[0] if count else found) else []
+
+    return wait_until(enough, within_s, what=f"{name} on {host.name}")[0]
+
+
+def cut_off(lab: Lab, host: Host) -> None:
+    lab.switch.run("ip", "link", "set", host.name, "down")
+
+
+def connect(lab: Lab, host: Host) -> None:
+    lab.switch.run("ip", "link", "set", host.name, "up")
+
+
+def pings(host: Host, container: str, target: str) -> bool:
+    return host.run("docker", "exec", container, "ping", "-c1", "-W1", target, check=False).returncode == 0
+
+
+def reaches(host: Host, container: str, target: str) -> None:
+    """Wait until a container's ping is answered."""
+    wait_until(lambda: pings(host, container, target), SOON_S, what=f"{container} on {host.name} to {target}")
+
+
+def has(host: Host, name: str, *data: str) -> None:
+    """Wait until a host answers a name so."""
+    wait_until(lambda: answers(host, name) == sorted(data), SOON_S, what=f"{name} on {host.name}")
+
+
+def test_a_name_is_answered_on_every_host_after_docker_run_on_one(joined: Hosts) -> None:
+    two = joined[1]
+    run(two, "redis")
+    found = [wait_for(host, "redis") for host in joined]
+    assert len(found[0]) == 1
+    assert found[0] == found[1] == found[2]
+    two.docker("rm", "-f", "redis")
+    for host in joined:
+        wait_for(host, "redis", 0)
+
+
+def test_containers_of_different_hosts_reach_each_other_by_name(joined: Hosts) -> None:
+    for host in joined:
+        run(host, f"app{host.name}")
+    for host in joined:
+        for other in joined:
+            wait_for(host, f"app{other.name}")
+    for host in joined:
+        for other in joined:
+            reaches(host, f"app{host.name}", f"app{other.name}")
+
+
+def test_each_peer_has_its_own_dns_address_and_containers_know_the_others(joined: Hosts) -> None:
+    addresses = [own_address(host) for host in joined]
+    assert len(set(addresses)) == 3
+    one, two, three = joined
+    run(one, "app")
+
+    def servers() -> list[str]:
+        text = one.docker("exec", "app", "cat", "/etc/resolv.conf")
+        return [line.split()[1] for line in text.splitlines() if line.startswith("nameserver")]
+
+    wait_for(one, "app")
+    wait_until(lambda: servers() == addresses, SOON_S, what=lambda: f"{servers()} like {addresses}")
+    run(two, "redis")
+    wait_for(one, "redis")
+    three.run("weavedns", "stop")
+    wait_until(lambda: servers() == addresses[:2], SOON_S, what=lambda: f"{servers()} without {three.name}")
+    # The daemon beside it is dead, but names are still found.
+    one.kill_daemon()
+    wait_until(lambda: pings(one, "app", "redis"), SOON_S, what="redis by another host's server")
+
+
+def test_what_is_added_on_one_host_is_seen_and_removed_on_any(joined: Hosts) -> None:
+    one, two, three = joined
+    two.run("weavedns", "add", "db", "192.0.2.10", "192.0.2.11")
+    for host in joined:
+        assert wait_for(host, "db", 2) == ["192.0.2.10", "192.0.2.11"]
+    rows = [json.loads(line) for line in one.run("weavedns", "ls", "--format", "json").stdout.splitlines()]
+    assert {row["peer"] for row in rows if row["name"] == "db.weave.local"} == {"h2"}
+    three.run("weavedns", "remove", "db", "192.0.2.10")
+    for host in joined:
+        has(host, "db", "192.0.2.11")
+    one.run("weavedns", "remove", "db")
+    for host in joined:
+        wait_for(host, "db", 0)
+    refused = one.run("weavedns", "remove", "db", check=False)
+    assert refused.returncode == 1
+    assert "no record is named db.weave.local" in refused.stderr
+
+
+def test_a_killed_daemon_that_restarts_is_not_missed(joined: Hosts) -> None:
+    one, two, _ = joined
+    run(one, "redis")
+    run(two, "app")
+    (address,) = wait_for(two, "redis")
+    wait_for(one, "app")
+    server = own_address(two)
+    one.kill_daemon()
+    assert pings(two, "app", address)
+    one.start_daemon(wait=False)  # the founder, with nobody named: the kernel still says who the others were
+    until = time.monotonic() + 6.0
+    asked = 0
+    while time.monotonic() < until:
+        assert two.dig("redis.weave.local", server=server) == [address]
+        asked += 1
+    assert asked > 20
+    one.wait_for_daemon()
+    connected(one)
+    assert answers(one, "redis") == [address]
+    wait_for(one, "app")
+    assert pings(two, "app", address)
+
+
+def test_a_dead_hosts_names_go_and_come_back(three: Lab, joined: Hosts) -> None:
+    one, two, third = joined
+    run(third, "redis")
+    run(one, "redis")
+    assert len(wait_for(two, "redis", 2)) == 2
+    both = wait_for(two, "redis", 2)
+    cut_off(three, third)
+    left = wait_for(two, "redis", 1, within_s=15.0)
+    assert left == wait_for(one, "redis", 1)
+    # It still answers for itself, and for itself alone.
+    (own,) = wait_for(third, "redis", 1, within_s=15.0)
+    assert {own, *left} == set(both)
+    third.run("weavedns", "add", "lone", "192.0.2.30")
+    one.run("weavedns", "add", "db", "192.0.2.10")
+    connect(three, third)
+    for host in joined:
+        assert wait_for(host, "redis", 2, within_s=20.0) == both
+        wait_for(host, "lone", 1)
+        wait_for(host, "db", 1)
+    removed = one.run("weavedns", "remove", "lone", check=False)
+    assert removed.returncode == 0, removed.stderr
+
+
+def test_what_belongs_to_a_dead_peer_is_not_removed_and_it_can_be_forgotten(three: Lab, joined: Hosts) -> None:
+    one, two, third = joined
+    third.run("weavedns", "add", "lone", "192.0.2.30")
+    wait_for(one, "lone")
+    assert "is there" in one.run("weavedns", "forget", "h3", check=False).stderr
+    third.kill_daemon()
+    wait_until(lambda: "gone" in states(one), 15.0)
+    removed = one.run("weavedns", "remove", "lone", check=False)
+    assert removed.returncode == 1
+    assert "h3, which is not there" in removed.stderr
+    one.run("weavedns", "forget", "h3")
+    wait_until(lambda: [len(peers(host)) for host in (one, two)] == [1, 1], SOON_S)
+    owned = one.run("weavenet", "ipam", "takeover", "h3").stdout
+    assert int(owned) > 0
+    wait_until(lambda: "h3" not in two.run("weavenet", "status").stdout, SOON_S)
+
+
+def test_a_host_that_stops_leaves_at_once(joined: Hosts) -> None:
+    one, _, three = joined
+    run(three, "redis")
+    wait_for(one, "redis")
+    three.run("weavedns", "stop")
+    wait_for(one, "redis", 0, within_s=2.0)
+    assert [row["peer"] for row in peers(one)] == ["h2"]
+
+
+def test_an_address_in_use_elsewhere_is_refused_with_container_and_host(joined: Hosts) -> None:
+    one, _, three = joined
+    run(one, "first", "-e", "WEAVE_CIDR=10.2.45.3/16")
+    wait_for(three, "first")
+    three.docker("run", "-d", "--name", "second", "busybox")
+    refused = three.run("weavenet", "attach", "second", "10.2.45.3/16", check=False)
+    assert refused.returncode == 1
+    assert "10.2.45.3 is in use by container first" in refused.stderr
+    assert "on host h1" in refused.stderr
+
+
+def test_sixty_containers_started_at_once_on_three_hosts_have_sixty_addresses(joined: Hosts) -> None:
+    def start(number: int) -> None:
+        run(joined[number % 3], f"c{number}", "-e", f"WEAVE_CIDR=net:10.2.{number % 2}.0/24")
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(start, range(60)))
+
+    def held() -> dict[str, list[str]]:
+        rows = [
+            json.loads(line)
+            for host in joined
+            for line in host.run("weavenet", "ps", "--format", "json").stdout.splitlines()
+        ]
+        return {row["name"]: row["addresses"] for row in rows}
+
+    wait_until(lambda: len(held()) == 60, 60.0, what=lambda: f"{len(held())} attached\n{told(joined)}")
+    counts = Counter(address for addresses in held().values() for address in addresses)
+    assert len(counts) == 60
+    for number in range(60):
+        found = wait_for(joined[(number + 1) % 3], f"c{number}", 1)
+        assert found == [held()[f"c{number}"][0].partition("/")[0]]
+
+
+def test_hosts_launched_at_once_with_the_same_list_share_out_the_addresses(hosts: Hosts) -> None:
+    everybody = [host.address for host in hosts]
+    for host in hosts:
+        host.start_daemon(*everybody, wait=False)
+    for host in hosts:
+        host.wait_for_daemon()
+        connected(host)
+    assert len({own_address(host) for host in hosts}) == 3
+    for host in hosts:
+        run(host, f"app{host.name}")
+    found = {host.name: wait_for(hosts[0], f"app{host.name}")[0] for host in hosts}
+    assert len(set(found.values())) == 3
+
+
+def test_a_wrong_password_is_refused_and_both_sides_say_so(hosts: Hosts) -> None:
+    one, two, three = hosts
+    one.start_daemon("--password", "correct horse")
+    two.start_daemon(one.address, env={"WEAVEDNS_PASSWORD": "correct horse"})
+    wait_until(lambda: states(one) == ["connected"], SOON_S)
+    wrong = three.start_daemon(one.address, "--password", "battery staple", wait=False)
+    wait_until(lambda: "it has another password" in wrong.log, SOON_S, what=lambda: told(hosts))
+    wait_until(lambda: f"packets from {three.address} are refused" in (one.daemon.log if one.daemon else ""), SOON_S)
+    assert states(two) == ["connected"]
+    three.wait_for_daemon()  # it answers commands while it waits
+    assert "refused" in states(three)
+    assert "weavenet ipam seed" in three.run("weavenet", "status").stdout
+    wrong.end(signal.SIGTERM)
+    three.start_daemon(one.address, "--password", "correct horse")
+    connected(three)
+
+
+def test_a_second_peer_of_the_same_name_is_refused(hosts: Hosts) -> None:
+    one, two, _ = hosts
+    one.start_daemon()
+    second = two.start_daemon(one.address, "--name", "h1", wait=False)
+    wait_until(lambda: not second.is_running, SOON_S, what=lambda: second.log)
+    assert second.process.returncode == 1
+    assert "another --name" in second.log
+    wait_until(lambda: f"a peer at {two.address} has the name h1 too" in (one.daemon.log if one.daemon else ""))
+
+
+def test_a_peer_that_cannot_be_reached_is_told_and_joined_later(hosts: Hosts) -> None:
+    one, two, _ = hosts
+    waiting = two.start_daemon(one.address, wait=False)
+    wait_until(lambda: f"the peer at {one.address} port 6783 does not answer" in waiting.log, SOON_S)
+    two.wait_for_daemon()
+    refused = two.run("weavedns", "join", "10.99.0.77", check=False, timeout_s=60)
+    assert refused.returncode == 1
+    assert "10.99.0.77" in refused.stderr
+    one.start_daemon()
+    wait_until(lambda: states(two).count("connected") == 1, 45.0)
+    wait_until(lambda: "serves weave.local" in waiting.log, SOON_S)
+    assert own_address(one) != own_address(two)

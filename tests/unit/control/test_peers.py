@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from weavedns.control import peers
+from weavedns.records.catalog import Catalog
+from weavedns.records.log import Snapshot
+from weavedns.records.record import Origin, Record
+
+DB = b"\2db\5weave\5local\0"
+
+
+def added(owner: str, number: int, origin: Origin = Origin.ADDED) -> Record:
+    return Record(owner, "added", DB, 1, bytes((192, 0, 2, number)), 1, origin)
+
+
+def catalog(*records: Record) -> Catalog:
+    """What h1 knows when these are the records."""
+    made = Catalog("h1")
+    for owner in sorted({record.owner for record in records} - {"h1"}):
+        replica = made.staged(Snapshot(owner, 1, 1, ()))
+        for record in records:
+            if record.owner == owner:
+                replica.put(record)
+        assert made.adopt(replica) is not None
+    for record in records:
+        if record.owner == "h1":
+            made.add(record)
+    return made
+
+
+def test_who_added_a_name_is_found_by_the_data_asked_for() -> None:
+    known = catalog(added("h1", 1), added("h2", 2), added("h3", 3), added("h3", 4))
+    assert peers.owners_of(known, DB, []) == {"h2": ["192.0.2.2"], "h3": ["192.0.2.3", "192.0.2.4"]}
+    assert peers.owners_of(known, DB, ["192.0.2.4"]) == {"h3": ["192.0.2.4"]}
+    assert peers.owners_of(known, DB, ["192.0.2.1"]) == {}
+
+
+def test_what_others_did_not_add_by_hand_is_not_theirs_to_remove() -> None:
+    assert peers.owners_of(catalog(added("h2", 2, Origin.ZONE), added("h3", 3, Origin.CONTAINER)), DB, []) == {}
+
+
+def test_an_owner_that_is_gone_is_still_named() -> None:
+    known = catalog(added("h2", 2))
+    list(known.hide("h2"))
+    assert peers.owners_of(known, DB, []) == {"h2": ["192.0.2.2"]}
+
+
+def test_the_status_names_peers_and_refusals() -> None:
+    rows: list[dict[str, object]] = [
+        {"peer": "h2", "address": "192.0.2.2", "port": 6783, "state": "suspect", "dns": "10.2.254.2", "records": 3},
+        {"peer": None, "address": "192.0.2.9", "port": 1, "state": "refused", "why": "the peer at 192.0.2.9 says no"},
+    ]
+    first, second = peers.text(rows).splitlines()
+    assert first.strip() == "peers: h2 at 192.0.2.2: suspect, DNS address 10.2.254.2, 3 records"
+    assert second.strip() == "the peer at 192.0.2.9 says no"
+    assert peers.text([]).strip() == "peers: none"
+
+
+def test_the_status_of_addresses_says_who_is_waited_for_and_what_is_wrong() -> None:
+    shares = [{"peer": "h1", "addresses": 7, "connected": True}, {"peer": "h2", "addresses": 9, "connected": False}]
+    text = peers.ipam_text({"shares": shares, "waits_for": [], "troubles": ["10.2.0.1 is in use twice"]})
+    assert "h1 owns 7\n" in text
+    assert "h2 owns 9 (not connected)" in text
+    assert "TROUBLE: 10.2.0.1 is in use twice" in text
+    waiting = peers.ipam_text({"shares": [], "waits_for": ["h3:6783"], "troubles": []})
+    assert "waiting for h3:6783; 'weavenet ipam seed' does without" in waiting

@@ -1,0 +1,320 @@
+"""This peer among the others: runs gossip, tells people what happens to it, answers what other peers ask.
+
+It holds no rule about records, addresses or interfaces: those are told what changed and asked for answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from random import SystemRandom
+
+from weavedns.config import Settings
+from weavedns.errors import PeerError
+from weavedns.gossip.core import Config
+from weavedns.gossip.events import (
+    Address,
+    Event,
+    FactsChanged,
+    JoinedCluster,
+    JoinRefused,
+    NameConflict,
+    OwnerOverLimit,
+    PeerCleared,
+    PeerJoined,
+    PeerLeft,
+    PeerLost,
+    PeerReturned,
+    PeerSuspected,
+    RecordsChanged,
+    StrangerRejected,
+)
+from weavedns.gossip.membership import Peer
+from weavedns.gossip.message import State
+from weavedns.gossip.node import Node
+from weavedns.gossip.profile import FAST, LAN
+from weavedns.gossip.seal import Keyring, Rejection
+from weavedns.gossip.transport import Transport
+from weavedns.records.catalog import Catalog, Change
+from weavedns.records.log import FactKind
+
+log = logging.getLogger(__name__)
+
+CLUSTER = "weave"
+DNS_FACT = b"dns"
+OVERLAY_FACT = b"overlay"
+# A peer without addresses to share says so.
+NO_NETWORK_FACT = b"no-network"
+# How long those named at launch may take to answer before containers are given addresses without them.
+MEET_S = 3.0
+JOIN_S = 8.0
+_MAX_TOLD = 64
+_ANYWHERE = "0.0.0.0"
+_PROFILES = {"fast": FAST, "lan": LAN}
+_STATES = {State.ALIVE: "connected", State.SUSPECT: "suspect", State.DEAD: "gone"}
+# What a refusal means to the one who is refused.
+_REFUSED = {
+    str(Rejection.PLAINTEXT): "it has no password, and this peer has one",
+    str(Rejection.ENCRYPTED): "it has a password, and this peer has none: give --password",
+    str(Rejection.UNKNOWN_KEY): "it has another password",
+    str(Rejection.FORGED): "it has another password",
+}
+
+Answerer = Callable[[str, bytes], Awaitable[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What the cluster tells: changed records, a peer's changed facts, a peer gone for good, its own name lost."""
+
+    publish: Callable[[Sequence[Change]], None]
+    facts: Callable[[str], None]
+    left: Callable[[str], None]
+    lost_name: Callable[[str], None]
+
+
+class Cluster:
+    """The other peers, as one daemon sees them; nothing is sent or heard but within `serving`.
+
+    `changed` is set whenever peers come and go or change what they tell of themselves; `met` once those to be joined
+    answered, refused, or had their time. `leaves` False: it ends as for a restart, and others wait for its return.
+    """
+
+    def __init__(self, settings: Settings, catalog: Catalog, hooks: Hooks) -> None:
+        self.name = settings.name
+        self.changed = asyncio.Event()
+        self.met = asyncio.Event()
+        self._port = settings.port or 0
+        self._catalog = catalog
+        self._hooks = hooks
+        self._named = settings.peers
+        self._answerers: dict[str, Answerer] = {}
+        self._joining: dict[Address, asyncio.Future[None]] = {}
+        self._refusals: dict[Address, str] = {}
+        self._serving = False
+        self._strangers: dict[str, str] = {}
+        config = Config(
+            settings.name,
+            settings.advertise,
+            self._port,
+            seeds=settings.peers,
+            cluster=CLUSTER,
+            keyring=Keyring.from_passwords(settings.passwords, CLUSTER),
+            profile=_PROFILES[settings.profile],
+        )
+        self._node = Node(config, catalog, SystemRandom(), wall_ms=int(time.time() * 1000))
+        self._transport = Transport(self._node, on_event=self._happened, on_request=self._asked)
+
+    @property
+    def leaves(self) -> bool:
+        """Whether the others are told, at the end, that this peer will not be back."""
+        return self._transport.leaves
+
+    @leaves.setter
+    def leaves(self, leaves: bool) -> None:
+        self._transport.leaves = leaves
+
+    @contextlib.asynccontextmanager
+    async def serving(self, *, also: Iterable[IPv4Address] = ()) -> AsyncIterator[None]:
+        """Be one of the peers until the block ends; `also` are where some were before a restart.
+
+        Raises ListenError.
+        """
+        now = asyncio.get_running_loop().time()
+        for host in also:
+            self._node.join((str(host), self._port), now)
+        async with self._transport.serving(_ANYWHERE, self._port):
+            self._serving = True
+            waiting = asyncio.get_running_loop().call_later(MEET_S if self._node.seeds() else 0.0, self.met.set)
+            try:
+                yield
+            finally:
+                waiting.cancel()
+                self._serving = False
+
+    # What this peer says.
+
+    def publish(self) -> None:
+        """The catalog's own records or facts changed; before `serving` that is told as a whole anyway."""
+        if self._serving:
+            self._transport.publish()
+
+    def tell(self, key: bytes, value: bytes) -> None:
+        """Tell all peers something about this one."""
+        if self._catalog.tell(FactKind.PEER, key, value):
+            self.publish()
+
+    def answer_with(self, kind: str, answerer: Answerer) -> None:
+        """Have the questions of a kind that other peers ask answered; `answerer` may raise PeerError."""
+        self._answerers[kind] = answerer
+
+    async def ask(self, peer: str, kind: str, body: bytes) -> bytes:
+        """Ask another peer; raises PeerError."""
+        if not self._serving:
+            raise PeerError("this peer is not connected to others yet")
+        return await self._transport.request(peer, kind, body)
+
+    async def join(self, addresses: Sequence[Address]) -> None:
+        """Join more peers, and wait for their answers; raises PeerError with the first refusal."""
+        for addr in [await _numeric(addr) for addr in addresses]:
+            self._refusals.pop(addr, None)
+            waiting = self._joining[addr] = asyncio.get_running_loop().create_future()
+            try:
+                self._transport.join(addr)
+                async with asyncio.timeout(JOIN_S):
+                    await waiting
+            except TimeoutError:
+                raise PeerError(f"{_where(addr)} does not answer; it is tried again and again") from None
+            finally:
+                del self._joining[addr]
+
+    def forget(self, name: str) -> None:
+        """Drop a peer that is gone, everywhere; raises PeerError."""
+        self._transport.forget(name)
+
+    # What is known of the others.
+
+    def peers(self) -> list[Peer]:
+        """All other peers, those that are gone but not forgotten too; to be read only."""
+        return self._node.peers()
+
+    def live(self) -> list[str]:
+        """The names of those that are there."""
+        return [peer.name for peer in self._node.peers() if peer.state is not State.DEAD]
+
+    def is_live(self, name: str) -> bool:
+        """Whether a peer is this one or is there."""
+        peer = self._node.peer(name)
+        return name == self.name or (peer is not None and peer.state is not State.DEAD)
+
+    def told(self, peer: str, key: bytes) -> bytes | None:
+        """What a peer tells of itself."""
+        fact = self._catalog.fact(peer, FactKind.PEER, key)
+        return fact.data if fact else None
+
+    def named(self) -> Mapping[str, str]:
+        """Those named at launch, each with the name of the peer that answered, maybe this one; "" before that."""
+        seeds = self._node.seeds()
+        return {f"{host}:{port}": seeds.get((host, port), "") for host, port in self._named}
+
+    def refused(self) -> dict[Address, str]:
+        """Where this peer was not let in, and why."""
+        seeds = self._node.seeds()
+        return {addr: why for addr, why in self._refusals.items() if not seeds.get(addr)}
+
+    def strangers(self) -> dict[str, str]:
+        """Whose packets are refused, and why."""
+        return self._strangers
+
+    @property
+    def host(self) -> str:
+        """The address under which the others know this peer; empty until one is known."""
+        return self._node.host
+
+    @property
+    def port(self) -> int:
+        """Where peers are heard."""
+        return self._port
+
+    def state_of(self, peer: Peer) -> str:
+        """How a peer is, in a word."""
+        return _STATES[peer.state]
+
+    # What comes.
+
+    async def _asked(self, peer: str, kind: str, body: bytes) -> bytes:
+        answerer = self._answerers.get(kind)
+        if answerer is None:
+            raise PeerError(f"peer {self.name} does not know what {kind[:32]!r} asks")
+        return await answerer(peer, body)
+
+    def _happened(self, event: Event) -> None:
+        match event:
+            case RecordsChanged(changes):
+                self._hooks.publish(changes)
+            case FactsChanged(owner):
+                self._hooks.facts(owner)
+                self.changed.set()
+            case JoinedCluster(via):
+                log.info("joined peer %s", via)
+                self._joined()
+            case JoinRefused(addr, text):
+                self._refused(addr, _REFUSED.get(text.removeprefix("the stream is "), text))
+            case NameConflict(addr, lost):
+                self._name_conflict(addr, lost=lost)
+            case StrangerRejected(addr, why):
+                log.error("packets from %s are refused: %s", addr[0], why)
+                self._strangers = {**self._strangers, addr[0]: why}
+                while len(self._strangers) > _MAX_TOLD:
+                    del self._strangers[next(iter(self._strangers))]
+            case OwnerOverLimit(owner):
+                log.error(
+                    "peer %s has more than %d records: the rest is not answered here", owner, self._catalog.limit
+                )
+            case _:
+                self._membership(event)
+
+    def _membership(self, event: Event) -> None:
+        match event:
+            case PeerJoined(name, addr, restarted):
+                log.info("peer %s at %s %s", name, addr[0], "has restarted" if restarted else "is there")
+            case PeerSuspected(name, accuser):
+                log.info("peer %s does not answer %s", name, accuser)
+            case PeerCleared(name):
+                log.info("peer %s answers again", name)
+            case PeerLost(name):
+                log.warning("peer %s is gone: its names are not answered until it is back", name)
+            case PeerReturned(name):
+                log.info("peer %s is back", name)
+            case PeerLeft(name):
+                log.info("peer %s has left", name)
+                self._hooks.left(name)
+        self.changed.set()
+
+    def _joined(self) -> None:
+        seeds = self._node.seeds()
+        for addr, waiting in self._joining.items():
+            if seeds.get(addr) and not waiting.done():
+                waiting.set_result(None)
+        self._strangers = {}
+        self.met.set()
+        self.changed.set()
+
+    def _refused(self, addr: Address, why: str) -> None:
+        text = f"{_where(addr)} does not let this peer in: {why}"
+        if why.startswith("it cannot be reached"):
+            text = f"{_where(addr)} does not answer: {why.removeprefix('it ')}"
+        log.error("%s", text)
+        self._refusals[addr] = text
+        for joining, waiting in self._joining.items():
+            if joining == addr and not waiting.done():
+                waiting.set_exception(PeerError(text))
+        if all(name or seed in self._refusals for seed, name in self._node.seeds().items()):
+            self.met.set()
+
+    def _name_conflict(self, addr: Address, *, lost: bool) -> None:
+        if lost:
+            self._hooks.lost_name(
+                f"the peer at {addr[0]} knows of another one named {self.name}: give this one another --name"
+            )
+        else:
+            log.error("a peer at %s has the name %s too and is refused: it needs another --name", addr[0], self.name)
+
+
+def _where(addr: Address) -> str:
+    return f"the peer at {addr[0]} port {addr[1]}"
+
+
+async def _numeric(addr: Address) -> Address:
+    """The address with its host as a number; raises PeerError."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(addr[0], addr[1], family=socket.AF_INET)
+    except OSError as exc:
+        raise PeerError(f"no host {addr[0]} is known: {exc.strerror}; give its address") from exc
+    return str(found[0][4][0]), addr[1]

@@ -1,0 +1,161 @@
+"""What commands ask about other peers and the addresses shared with them: found, worded, or passed to the owner."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Address
+from typing import Any
+
+import msgspec
+
+from weavedns.cluster.cluster import DNS_FACT, Cluster
+from weavedns.errors import ConfigError, PeerError, UnknownRecordError
+from weavedns.records import rdata
+from weavedns.records.catalog import Catalog
+from weavedns.records.record import Origin
+from weavedns.registry import Registry
+from weavenet.network import WeaveNetwork
+from weavenet.sharing import Sharing
+
+REMOVE = "remove"
+_Removal = tuple[str, list[str]]
+
+
+def owners_of(catalog: Catalog, wire: bytes, data: Sequence[str]) -> dict[str, list[str]]:
+    """On which other peers records of a name were added, and which of `data` each has; those that are gone too."""
+    found: dict[str, list[str]] = {}
+    for owner in catalog.owners():
+        replica = catalog.replica(owner)
+        if replica is None or replica is catalog.own:
+            continue
+        for record in replica.of_name(wire):
+            text = rdata.render(record.rtype, record.rdata)
+            if record.origin == Origin.ADDED and (not data or text in data):
+                found.setdefault(owner, []).append(text)
+    return found
+
+
+async def remove(cluster: Cluster, catalog: Catalog, registry: Registry, wire: bytes, removal: _Removal) -> int:
+    """Remove what was added under a name, wherever it was; how many records that were.
+
+    Raises UnknownRecordError, StoreError, or PeerError naming an owner that is not there.
+    """
+    name, data = removal
+    elsewhere = owners_of(catalog, wire, data)
+    for owner in elsewhere:
+        if not cluster.is_live(owner):
+            raise PeerError(
+                f"{name} was added on {owner}, which is not there: remove it when that is back, or 'weavedns forget "
+                f"{owner}' if it never is"
+            )
+    theirs = {text for texts in elsewhere.values() for text in texts}
+    count = 0
+    here = [text for text in data if text not in theirs]
+    if here or not data or not elsewhere:
+        try:
+            count += await registry.remove(name, here)
+        except UnknownRecordError:
+            if here or not elsewhere:
+                raise
+    for owner, texts in elsewhere.items():
+        count += int(await cluster.ask(owner, REMOVE, msgspec.msgpack.encode((name, texts if data else []))))
+    return count
+
+
+async def removed_for(registry: Registry, body: bytes) -> bytes:
+    """Remove what another peer asks for; raises PeerError, RecordError or StoreError."""
+    try:
+        name, data = msgspec.msgpack.decode(body, type=_Removal)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise PeerError(f"the request is malformed: {exc}") from exc
+    return str(await registry.remove(name, data)).encode()
+
+
+def rows(cluster: Cluster, catalog: Catalog) -> list[dict[str, Any]]:
+    """The other peers, a row each, and after them where this one was not let in."""
+    found = []
+    for peer in cluster.peers():
+        dns = cluster.told(peer.name, DNS_FACT)
+        replica = catalog.replica(peer.name)
+        found.append({
+            "peer": peer.name,
+            "address": peer.host,
+            "port": peer.port,
+            "state": cluster.state_of(peer),
+            "dns": str(IPv4Address(dns)) if dns and len(dns) == 4 else None,  # noqa: PLR2004 - an IPv4 address
+            "records": replica.size - len(replica.facts) if replica else 0,
+        })  # fmt: skip
+    for (host, port), why in cluster.refused().items():
+        found.append({"peer": None, "address": host, "port": port, "state": "refused", "why": why})
+    for host, why in cluster.strangers().items():
+        found.append({"peer": None, "address": host, "port": None, "state": "rejected", "why": why})
+    return found
+
+
+def text(found: Sequence[dict[str, Any]]) -> str:
+    """The rows as lines for people."""
+    lines = []
+    for row in found:
+        if row["peer"] is None:
+            why = (
+                row["why"]
+                if row["state"] == "refused"
+                else f"packets from {row['address']} are refused: {row['why']}"
+            )
+            lines.append(why)
+        else:
+            dns = f", DNS address {row['dns']}" if row["dns"] else ""
+            lines.append(f"{row['peer']} at {row['address']}: {row['state']}{dns}, {row['records']} records")
+    return "".join(
+        f"{'peers' if not at else '':>14}{' ' if at else ':'} {line}\n" for at, line in enumerate(lines)
+    ) or (f"{'peers':>14}: none\n")
+
+
+def ipam(sharing: Sharing) -> dict[str, Any]:
+    """How the addresses are shared out."""
+    status = sharing.status()
+    return {
+        "founder": status.founder,
+        "shares": [
+            {"peer": each.owner, "addresses": each.addresses, "connected": each.connected} for each in status.shares
+        ],
+        "waits_for": list(status.waits_for),
+        "troubles": list(status.troubles),
+        "malformed": status.malformed,
+    }
+
+
+def ipam_text(report: dict[str, Any]) -> str:
+    """The same for people."""
+    lines = [
+        f"{each['peer']} owns {each['addresses']}{'' if each['connected'] else ' (not connected)'}"
+        for each in report["shares"]
+    ]
+    if report["waits_for"]:
+        waits = ", ".join(report["waits_for"])
+        lines.append(f"not shared out yet: waiting for {waits}; 'weavenet ipam seed' does without")
+    lines += [f"TROUBLE: {each}" for each in report["troubles"]]
+    told = lines or ["not shared out yet"]
+    return "".join(
+        f"{'addresses' if not at else '':>14}{' ' if at else ':'} {line}\n" for at, line in enumerate(told)
+    )
+
+
+def network_text(network: WeaveNetwork, sharing: Sharing, name: str) -> str:
+    """The weave network of this host for people."""
+    overlay = "none: no other host is known"
+    if network.overlay_device:
+        overlay = f"{network.overlay_device} to {', '.join(map(str, network.peers)) or 'no host'}"
+    lines = {
+        "peer": name,
+        "range": str(network.weave_range),
+        "DNS subnet": str(network.dns_subnet),
+        "bridge": f"{network.bridge}, DNS address {network.dns_address}, MTU {network.mtu}",
+        "overlay": overlay,
+    }
+    return "".join(f"{label:>14}: {value}\n" for label, value in lines.items()) + ipam_text(ipam(sharing))
+
+
+def not_connected() -> ConfigError:
+    """The error for a daemon that has no peers."""
+    return ConfigError("this daemon runs without other peers; launch it with --port, or with a PEER, to join some")

@@ -109,6 +109,15 @@ def test_an_engine_that_ran_before_runs_on_with_its_containers_attached(engine_h
     assert "keep their interfaces" in engine_host.log(LOG)
 
 
+def test_peers_are_joined_that_its_arguments_name(lab: Lab, engine_host: Host) -> None:
+    (other,) = lab.add_hosts()
+    other.start_daemon()
+    other.run("weavedns", "add", "db", "192.0.2.10")
+    make = make_run(engine_host, f"ARGS={other.address}")
+    wait_until(lambda: engine_host.run("weavedns", "lookup", "db", check=False).stdout == "192.0.2.10\n")
+    end(make)
+
+
 def test_ctrl_c_ends_the_daemon_and_removes_its_bridge_when_nothing_is_attached(engine_host: Host) -> None:
     make = make_run(engine_host)
     os.killpg(make.pid, signal.SIGINT)  # a terminal sends it to make and to the script

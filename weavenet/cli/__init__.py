@@ -13,7 +13,7 @@ _DAEMON_KEYS = frozenset(
     {
         "advertise", "allow_forward", "allow_query", "attach", "dns_address", "dns_subnet", "domain", "forward",
         "http", "listen", "log_level", "name", "no_http", "no_network", "overlay_port", "password", "password_file",
-        "port", "profile", "range", "state_dir", "subnet", "ttl", "upstream", "zones",
+        "peers", "port", "profile", "range", "state_dir", "subnet", "ttl", "upstream", "zones",
     }
 )  # fmt: skip
 

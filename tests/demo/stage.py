@@ -13,8 +13,8 @@ from typing import Protocol, TextIO
 
 from tests.lab import wait_until
 
-SOON_S = 15.0
-COMMAND_S = 60.0
+SOON_S = 30.0
+COMMAND_S = 120.0
 NOTHING = r"\A\Z"  # what a look-up says that finds nothing
 INDENT = "    "
 BOLD, DIM, GREEN, CYAN, RESET = "\033[1m", "\033[2m", "\033[32m", "\033[36m", "\033[0m"

@@ -8,7 +8,7 @@ ARGS ?=
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
-run: ## set up, start a Docker engine if there is none (DOCKER=no: do not), and run the daemon; ARGS="--ttl 5"
+run: ## set up, start a Docker engine if there is none (DOCKER=no: do not), and run the daemon; ARGS="--ttl 5 host1"
 	@exec scripts/run $(ARGS)
 
 demo: ## as root: three hosts with Docker engines on this machine, each step shown and checked

@@ -100,8 +100,10 @@ def test_a_dead_host_is_replaced_by_one_of_its_name_and_no_address_is_lost(three
 
 def test_a_host_that_was_rebooted_has_its_addresses_and_finds_the_others_that_its_launch_names(hosts: Hosts) -> None:
     one, two, _ = hosts
-    one.start_daemon(two.address)
-    two.start_daemon(one.address)
+    for host, other in ((one, two), (two, one)):
+        host.start_daemon(other.address, wait=False)
+    for host in (one, two):
+        host.wait_for_daemon()
     wait_until(lambda: states(one) == ["connected"], AWAY_S)
     run(one, "redis", "--restart=always")
     run(two, "app")

@@ -193,6 +193,12 @@ class Operations:
         containers = self._parts.containers
         return "" if containers is None or containers.settled.is_set() else "looking at the containers"
 
+    def _engine_state(self) -> str:
+        parts = self._parts
+        if parts.containers:
+            return parts.containers.engine_state
+        return "not asked yet: there are no addresses to give" if parts.waits_for() else "not used (--no-network)"
+
     def report(self) -> dict[str, Any]:
         """Everything that `status` tells, for programs."""
         parts = self._parts
@@ -200,7 +206,7 @@ class Operations:
             "version": __version__,
             "name": parts.settings.name,
             "uptime_s": round(time.monotonic() - parts.started_at, 1),
-            "engine": parts.containers.engine_state if parts.containers else "not used (--no-network)",
+            "engine": self._engine_state(),
             "dns": {
                 "domain": names.render(parts.settings.domain),
                 "address": str(parts.dns_address) if parts.dns_address else None,

@@ -76,6 +76,7 @@ class DnsServer:
         self._private = private or NoPrivateNames()
         self._clock = clock
         self._next_fault_told = 0.0
+        self._handed_over = answers.handed_over
         self._responder = Responder(answers, self.stats)
         cookies = Cookies(secrets.token_bytes(SECRET_BYTES))
         self._resolver = Resolver(answers, upstreams, private=private, cookies=cookies, nsid=peer.encode())
@@ -164,6 +165,10 @@ class DnsServer:
         return self._take_care(packet, client, Transport.TCP, send)
 
     def _cached(self, packet: bytes) -> bytes | None:
+        if self._handed_over != self._answers.handed_over:
+            # What other servers said about names of our domain may be ours to say by now.
+            self._handed_over = self._answers.handed_over
+            self.cache.flush(self._answers.domain)
         return self.cache.answer(packet, self._clock(), withheld=self._private.names)
 
     def _take_care(

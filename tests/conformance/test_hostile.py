@@ -250,7 +250,7 @@ def test_every_place_held_by_the_silent_and_the_slow_is_free_again_in_time(serve
 
 def test_a_server_short_of_files_goes_on_answering(tmp_path_factory: pytest.TempPathFactory) -> None:
     few = ("prlimit", "--nofile=80", "--")
-    with served(tmp_path_factory.mktemp("few"), "--upstream", "127.0.0.1:9", under=few, clean=False) as server:
+    with served(tmp_path_factory.mktemp("few"), "--upstream", "127.0.0.1:9", under=few) as server:
         with contextlib.ExitStack() as stack:
             for number in range(200):
                 stack.enter_context(begun(server, f"127.0.3.{number + 1}"))
@@ -258,6 +258,7 @@ def test_a_server_short_of_files_goes_on_answering(tmp_path_factory: pytest.Temp
                 assert p.udp(p.query("redis.weave.local"), server.address).addresses == ["10.2.0.1"]
                 assert p.udp(p.query("www.example.org"), server.address).rcode == p.SERVFAIL
         wait_until(lambda: _is_served(server), what="an answer over TCP")
+        assert server.log.count("a TCP connection could not be accepted: Too many open files") == 1
 
 
 def begun(server: Served, source: str) -> socket.socket:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from weavedns.dns import rrset
 from weavedns.dns.answers import A_IN, AAAA_IN, CNAME_IN, NS_IN, Answers, Found, tail
 from weavedns.dns.rrset import RRset
-from weavedns.dns.sections import Sections
+from weavedns.dns.sections import NOTHING, Sections
 from weavedns.dns.tree import Node
 from weavedns.dns.wire import HEADER_BYTES, MAX_POINTER, POINTER_MARK, QUESTION_FIXED_BYTES, RR_HEAD_BYTES, Rcode
 from weavedns.records import names
@@ -53,7 +53,10 @@ def compose(answers: Answers, found: Found, name: bytes, rtype: int, *, negative
     while not _is_handed_over(found, at, rtype) and (alias := _alias(found.node, rtype)):
         writer.write(at, (alias,))
         at = alias[RR_HEAD_BYTES:]
-        if at in seen or len(seen) > MAX_ALIASES:
+        if len(seen) > MAX_ALIASES:
+            # As resolvers do: half of a chain is no answer.
+            return Composed(Rcode.SERVFAIL, NOTHING)
+        if at in seen:
             return Composed(Rcode.NOERROR, Sections(tuple(writer.records)))
         seen.add(at)
         onward = answers.find(at)

@@ -13,7 +13,7 @@ from ipaddress import ip_address
 
 from weavedns.dns import opts, rrset
 from weavedns.dns.answers import CNAME_IN, Answers, Found, tail
-from weavedns.dns.compose import Composed, compose
+from weavedns.dns.compose import MAX_ALIASES, Composed, compose
 from weavedns.dns.cookies import Cookies, Verdict
 from weavedns.dns.localhost import Localhost
 from weavedns.dns.message import Query, build_reply, parse_query
@@ -164,6 +164,8 @@ class Resolver:
         self, query: Query, reply: _Replies, found: Found, negative: bytes | None = None
     ) -> Answer | Forward | Onward:
         made = compose(self._answers, found, query.name, query.rtype, negative=negative)
+        if made.rcode == Rcode.SERVFAIL:
+            return reply.error(Rcode.SERVFAIL, Ede.OTHER, f"more than {MAX_ALIASES} aliases in a row")
         answer = reply.composed(made)
         target = made.outside
         may_follow = query.flags & Flag.RD and reply.flags & Flag.RA

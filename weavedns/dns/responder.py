@@ -172,7 +172,7 @@ class Responder:
         """As `_select`, for what is more than an RRset: aliases, and targets whose addresses are added."""
         made = compose(self._answers, found, name, int.from_bytes(kind[:2], "big"))
         kept, is_cut = made.sections.fit(room)
-        if made.outside or made.cut or is_cut:
+        if made.outside or is_cut or made.rcode == Rcode.SERVFAIL:
             return _DECLINED
         self._stats.nxdomain += made.rcode == Rcode.NXDOMAIN
         before, after = head[_BEFORE_COUNT], head[_AFTER_COUNT]

@@ -104,6 +104,11 @@ def run(*command: str, cwd: Path | None = None, fails: bool = False) -> str:
 
 def weavedns(directory: Path, *words: str, fails: bool = False) -> str:
     """What a command says to the daemon of `served(directory)`."""
-    command = [*LAUNCH[:-1], words[0], "--socket", str(directory / "w.sock"), *words[1:]]
-    assert command[0] == sys.executable
-    return run(*command, cwd=ROOT, fails=fails)
+    return run(*command(directory, *words), cwd=ROOT, fails=fails)
+
+
+def command(directory: Path, *words: str) -> list[str]:
+    """The words of a command to the daemon of `served(directory)`."""
+    made = [*LAUNCH[:-1], words[0], "--socket", str(directory / "w.sock"), *words[1:]]
+    assert made[0] == sys.executable
+    return made

@@ -24,6 +24,9 @@ _DO = 0x8000
 _POINTER_BITS = 0xC0
 _RR_FIXED_BYTES = wire.RR_FIXED.size
 _ADDITIONAL = 2
+# Plain numbers, as arithmetic with enumerations takes ten times as long.
+_QR, _TC = int(Flag.QR), int(Flag.TC)
+_ECHOED = int(Flag.RD | Flag.CD) | wire.OPCODE_MASK << wire.OPCODE_SHIFT
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +112,7 @@ def build_reply(
     """
     opt = _opt(query, rcode, ede)
     kept, cut = sections.fit(limit_bytes - HEADER_BYTES - len(query.question) - len(opt))
-    word = Flag.QR | query.flags & (Flag.RD | Flag.CD | wire.OPCODE_MASK << wire.OPCODE_SHIFT) | flags
-    word |= (Flag.TC if cut else 0) | rcode & 0xF
+    word = _QR | query.flags & _ECHOED | flags | (_TC if cut else 0) | rcode & 0xF
     answers, authorities, additional = kept.counts
     counts = (1 if query.question else 0, answers, authorities, additional + (1 if opt else 0))
     return b"".join((HEADER.pack(query.id, word, *counts), query.question, bytes(kept), opt))

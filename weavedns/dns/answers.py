@@ -113,6 +113,10 @@ class Answers:
             name = names.parent(name)
         return cut
 
+    def is_above(self, name: bytes) -> bool:
+        """Whether one of our zones is under a name."""
+        return any(names.is_under(apex, name) for apex in (self.domain, *self._reverse_zones))
+
     @property
     def has_every_label(self) -> bool:
         """Whether a wildcard right below the domain lets every label there exist."""

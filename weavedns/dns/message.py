@@ -45,7 +45,8 @@ class Query:
     """A query taken apart; `question` is its question section as it was sent, `name` the same name in lower case.
 
     `fault` is the code of the error that it is to be answered with instead, when it cannot be taken at its word;
-    `question` is empty then if there is none to give back. `options` go into the OPT of every reply to it.
+    `question` is empty then if there is none to give back, and in a query that wants no more than a cookie. `options`
+    go into the OPT of every reply to it.
     """
 
     id: int
@@ -75,13 +76,18 @@ def parse_query(packet: bytes) -> Query | None:
         return None
     fault = Rcode.NOTIMP if (flags >> wire.OPCODE_SHIFT) & wire.OPCODE_MASK else Rcode.NOERROR
     question = read_question(packet) if questions == 1 else b""
-    if not question or sum(records) > MAX_QUERY_RECORDS:
+    if (questions and not question) or sum(records) > MAX_QUERY_RECORDS:
         return Query(ident, flags, question, fault=fault or Rcode.FORMERR)
     edns = None
     try:
         edns = _read_edns(packet, HEADER_BYTES + len(question), records)
     except WireError:
         fault = fault or Rcode.FORMERR
+    if not questions:
+        # RFC 7873 section 5.4: who wants but a cookie asks nothing.
+        wants_cookie = edns is not None and edns.cookie is not None
+        fault = fault or (Rcode.NOERROR if wants_cookie else Rcode.FORMERR)
+        return Query(ident, flags, rclass=wire.CLASS_IN, edns=edns, fault=fault)
     rtype = int.from_bytes(question[-4:-2], "big")
     rclass = int.from_bytes(question[-2:], "big")
     return Query(ident, flags, question, question[:-4].lower(), rtype, rclass, edns, fault)

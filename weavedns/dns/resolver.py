@@ -19,7 +19,7 @@ from weavedns.dns.localhost import Localhost
 from weavedns.dns.message import Query, build_reply, parse_query
 from weavedns.dns.onward import Forward, Onward, onward
 from weavedns.dns.private import Data, NoPrivateNames, PrivateNames
-from weavedns.dns.tree import RRsets
+from weavedns.dns.tree import EMPTY, RRsets
 from weavedns.dns.upstream import DNS_PORT, Server, Upstreams
 from weavedns.dns.wire import CLASS_IN, MAX_TCP_BYTES, Ede, Flag, Rcode
 from weavedns.records import names
@@ -103,6 +103,7 @@ class Resolver:
         return (
             _fault(query, reply)
             or (None if may_ask else reply.error(Rcode.REFUSED, Ede.PROHIBITED, "your address may not ask here"))
+            or (None if query.question else reply.error(Rcode.NOERROR))
             or self._ours(query, reply)
             or self._askers(query, reply, client)
             or self._single_label(query, reply, client)
@@ -146,7 +147,8 @@ class Resolver:
             return reply.error(
                 Rcode.SERVFAIL, Ede.NOT_READY, "the Docker networks of your address are not known here"
             )
-        found = Found(None, self._answers.authority)
+        # A name above one of our zones exists, or whoever knows RFC 8020 would not look below it.
+        found = Found(EMPTY if self._answers.is_above(query.name) else None, self._answers.authority)
         for suffix in (self._private.subdomain_of(client), self._answers.domain):
             name = query.name[:-1] + suffix if suffix else b""
             other = self._answers.find(name) if 0 < len(name) <= names.MAX_NAME_BYTES else None

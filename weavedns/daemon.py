@@ -16,7 +16,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
-from weavedns import __version__, process
+from weavedns import __version__, ownname, process
 from weavedns.added import AddedStore
 from weavedns.cluster.hosts import Hosts
 from weavedns.cluster.reach import Reach
@@ -25,7 +25,7 @@ from weavedns.containers.engine import Engine
 from weavedns.containers.neighbours import Neighbours
 from weavedns.containers.service import ContainerService, Rules
 from weavedns.control import api, peers, status_page
-from weavedns.control.operations import Operations, Parts, ns_name
+from weavedns.control.operations import Operations, Parts
 from weavedns.dns.access import Access
 from weavedns.dns.answers import Answers, Zone
 from weavedns.dns.server import DnsServer
@@ -33,7 +33,6 @@ from weavedns.dns.upstream import Upstreams, parse_resolv_conf
 from weavedns.errors import PeerError, WeaveError
 from weavedns.records import names
 from weavedns.records.catalog import Catalog, Change
-from weavedns.records.record import Origin, Record, RecordType
 from weavedns.registry import Registry
 from weavedns.zones import ZoneEvent, ZoneRejected, ZoneWatcher
 from weavenet.attach import Attacher
@@ -51,7 +50,6 @@ THREAD_SWITCH_S = 0.0005
 RECOVERY_S = 5.0
 # How long a new peer waits for an address before it says so.
 PATIENCE_S = 3.0
-_PEER = "peer"
 
 
 class Daemon:
@@ -66,7 +64,7 @@ class Daemon:
             Zone(
                 domain=settings.domain,
                 weave_range=settings.weave_range,
-                ns=ns_name(settings.domain),
+                ns=ownname.ns_name(settings.domain),
                 ttl_s=settings.ttl_s,
             ),
             self._catalog,
@@ -137,6 +135,8 @@ class Daemon:
         operations = Operations(self._parts())
         if settings.network and not await self._start_network(parts, operations, listener):
             return
+        own = ownname.records(settings, self._network.dns_address if self._network else None)
+        self._publish(self._catalog.replace(ownname.HOLDER, own))
         parts.push_async_callback(self._dns.close)
         for host, port in self._dns_addresses():
             await self._dns.listen(host, port)
@@ -176,7 +176,6 @@ class Daemon:
         if await network.up(dns_address):
             # Made by this launch: if a later part cannot start, it must not stay behind.
             parts.push_async_exit(self._undo_network)
-        self._publish(self._catalog.replace(_PEER, [self._own_record(dns_address)]))
         reach = self._reach = self._hosts.reach(network)
         attacher = Attacher(
             network,
@@ -310,11 +309,6 @@ class Daemon:
     def _dns_addresses(self) -> list[tuple[str, int]]:
         own = [(str(self._network.dns_address), 53)] if self._network else []
         return list(dict.fromkeys([*own, *self._settings.listen]))
-
-    def _own_record(self, address: IPv4Address) -> Record:
-        settings = self._settings
-        name = ns_name(settings.domain)
-        return Record(settings.name, _PEER, name, RecordType.A, address.packed, settings.ttl_s, Origin.PEER)
 
     def _publish(self, changes: list[Change]) -> None:
         self._answers.apply(changes)

@@ -17,6 +17,7 @@ from weavedns.control import peers, upstream_status
 from weavedns.dns.server import DnsServer
 from weavedns.dns.upstream import Upstreams
 from weavedns.errors import ConfigError, RecordError, UnknownRecordError
+from weavedns.ownname import ns_name
 from weavedns.records import names, rdata, zonefile
 from weavedns.records.catalog import Catalog
 from weavedns.records.record import Record, RecordType, type_code, type_name
@@ -273,11 +274,6 @@ class Operations:
                 "this daemon runs with --no-network; launch it as root without that to attach containers"
             )
         return self._parts.containers
-
-
-def ns_name(domain: bytes) -> bytes:
-    """The name that the NS records give: the servers themselves."""
-    return names.parse("weavedns", domain)
 
 
 def _given(text: str, what: str) -> str:

@@ -151,7 +151,9 @@ class Daemon:
         if self._containers and self._network:
             await self._find_containers(self._containers, self._network, parts)
         await self._hosts.join(parts, self._network)
+        await self._hosts.caught_up()
         await self._dns.start()
+        self._hosts.serves()
         await parts.enter_async_context(api.serve(operations, listener))
         self._tell()
 
@@ -260,12 +262,12 @@ class Daemon:
             self._hosts.sharing.recovered()
 
     def _fail(self, why: str) -> None:
-        """End with an error, as there is nothing that this peer can do by that name."""
+        # There is nothing that this peer can do by that name.
         self._failure = self._failure or PeerError(why)
         self._stopped.set()
 
     def _end_for_a_restart(self) -> None:
-        # Service managers end a daemon so when it is to be started again: its names stay answered for a while.
+        # Service managers end a daemon so when it is to be started again: its names stay answered.
         self._hosts.end_for_a_restart()
         self._stopped.set()
 
@@ -312,9 +314,8 @@ class Daemon:
         return list(dict.fromkeys([*own, *self._settings.listen]))
 
     def _own_record(self, address: IPv4Address) -> Record:
-        settings = self._settings
-        name = ns_name(settings.domain)
-        return Record(settings.name, _PEER, name, RecordType.A, address.packed, settings.ttl_s, Origin.PEER)
+        name, ttl_s = ns_name(self._settings.domain), self._settings.ttl_s
+        return Record(self._settings.name, _PEER, name, RecordType.A, address.packed, ttl_s, Origin.PEER)
 
     def _publish(self, changes: list[Change]) -> None:
         self._answers.apply(changes)
@@ -328,9 +329,8 @@ class Daemon:
         self._in_background(self._registry.forget_container(container_id))
 
     def _forward_for(self, subnets: Collection[IPv4Network | IPv6Network]) -> None:
-        settings = self._settings
-        local = [settings.weave_range, *subnets] if settings.allow_forward_local else []
-        self._access.allow([*settings.allow_forward, *local])
+        local = [self._settings.weave_range, *subnets] if self._settings.allow_forward_local else []
+        self._access.allow([*self._settings.allow_forward, *local])
 
     async def _follow_zones(self) -> None:
         while True:

@@ -18,7 +18,7 @@ from tests.docker.three_hosts import (
     told,
     wait_for,
 )
-from tests.lab import Lab, wait_until
+from tests.lab import Host, Lab, wait_until
 
 pytestmark = pytest.mark.docker
 
@@ -38,6 +38,15 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
 """
 
 
+def is_down(seen_by: Host) -> None:
+    """Wait until a host knows of a daemon that is dead."""
+    wait_until(
+        lambda: "daemon down" in states(seen_by),
+        NOTICED_S,
+        what=lambda: f"a dead daemon in {states(seen_by)} of {seen_by.name}",
+    )
+
+
 def test_a_dead_daemons_names_are_answered_while_its_host_lives_and_go_with_it(three: Lab, joined: Hosts) -> None:
     one, two, third = joined
     run(third, "redis")
@@ -48,8 +57,8 @@ def test_a_dead_daemons_names_are_answered_while_its_host_lives_and_go_with_it(t
         questions.to_server_of(one)
         questions.to_server_of(two)
         third.kill_daemon()
-        for host in (one, two):
-            wait_until(lambda host=host: "daemon down" in states(host), NOTICED_S, what=lambda: told(joined))
+        for survivor in (one, two):
+            is_down(survivor)
         assert pings(one, "app", "redis")
         wait_until(lambda: servers_of(one, "app") == [own_address(one), own_address(two)])
         third.start_daemon(one.address)
@@ -59,7 +68,7 @@ def test_a_dead_daemons_names_are_answered_while_its_host_lives_and_go_with_it(t
         assert found["right"] > 100
     # Its daemon dies again, and this time the host follows.
     third.kill_daemon()
-    wait_until(lambda: "daemon down" in states(one), NOTICED_S, what=lambda: told(joined))
+    is_down(one)
     cut_off(three, third)
     for host in (one, two):
         wait_for(host, "redis", 0, within_s=NOTICED_S)

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.docker.three_hosts import Hosts, connect, launch_all
 from tests.lab import Host, Lab, wait_until
 
 
@@ -44,27 +43,3 @@ def busy_host() -> Iterator[Host]:
         host.docker("create", "--name", "stopped", "busybox")
         host.run("weavedns", "add", "db", "192.0.2.10")
         yield host
-
-
-@pytest.fixture(scope="module")
-def three() -> Iterator[Lab]:
-    """A lab of three hosts that the tests of a module share."""
-    with Lab(hosts=3) as lab:
-        yield lab
-
-
-@pytest.fixture
-def hosts(three: Lab) -> Iterator[Hosts]:
-    """The module's three hosts without daemons, swept and connected again after each test."""
-    one, two, other = three.hosts
-    yield one, two, other
-    for host in three.hosts:
-        connect(three, host)
-        host.sweep()
-
-
-@pytest.fixture
-def joined(hosts: Hosts) -> Hosts:
-    """The three hosts with daemons that know each other."""
-    launch_all(hosts)
-    return hosts

@@ -2,24 +2,28 @@
 
 import pytest
 
-from tests.docker.three_hosts import (
+from tests.docker.hosts import (
     Hosts,
     Questions,
     all_agree,
     connect,
     connected,
     cut_off,
+    hosts,
+    joined,
     nobody_has_an_address_twice,
     own_address,
     pings,
     run,
     servers_of,
     states,
+    three,
     told,
     wait_for,
 )
 from tests.lab import Host, Lab, wait_until
 
+__all__ = ["hosts", "joined", "three"]
 pytestmark = pytest.mark.docker
 
 # A host's death takes some seconds to be noticed; a busy machine may take longer.

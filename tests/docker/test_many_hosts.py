@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.docker.three_hosts import (
+from tests.docker.hosts import (
     SOON_S,
     Hosts,
     answers,
@@ -14,6 +14,8 @@ from tests.docker.three_hosts import (
     connected,
     cut_off,
     has,
+    hosts,
+    joined,
     own_address,
     peers,
     pings,
@@ -21,11 +23,13 @@ from tests.docker.three_hosts import (
     run,
     servers_of,
     states,
+    three,
     told,
     wait_for,
 )
 from tests.lab import Lab, wait_until
 
+__all__ = ["hosts", "joined", "three"]
 pytestmark = pytest.mark.docker
 
 

@@ -4,19 +4,23 @@ import signal
 
 import pytest
 
-from tests.docker.three_hosts import (
+from tests.docker.hosts import (
     Hosts,
     Questions,
     all_agree,
     connected,
+    hosts,
+    joined,
     nobody_has_an_address_twice,
     own_address,
     restart,
     run,
+    three,
     told,
     wait_for,
 )
 
+__all__ = ["hosts", "joined", "three"]
 pytestmark = pytest.mark.docker
 
 

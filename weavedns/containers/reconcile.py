@@ -17,8 +17,9 @@ def records_for(
 ) -> list[Record]:
     """The records of a container that has `addresses`, the name it goes by first, each once.
 
-    `extra_names` are names given by hand, in wire form, and told apart by their origin. A container that does not run, or that has no address,
-    has no records: a name must lead to something that can be reached. Its health goes with its records.
+    `extra_names` are names given by hand, in wire form, and told apart by their origin. A container that does not
+    run, or that has no address, has no records: a name must lead to something that can be reached. Its health goes
+    with its records.
     """
     if not container.running or not addresses:
         return []

@@ -1,12 +1,17 @@
-"""Three lab hosts with real engines, and what their tests say often. Holds no test."""
+"""Three lab hosts with real engines: how they are launched, joined, cut off, and what they answer.
+
+The fixtures are for test modules to import; it must know nothing of what is inside the daemons.
+"""
 
 import json
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
+
+import pytest
 
 from tests.lab import Host, Lab, wait_until
 
@@ -24,6 +29,29 @@ done
 echo "{\\"right\\": $right, \\"silent\\": 0, \\"wrong\\": \\"$wrong\\"}"
 """
 Hosts = tuple[Host, Host, Host]
+
+
+@pytest.fixture(scope="module")
+def three() -> Iterator[Lab]:
+    with Lab(hosts=3) as lab:
+        yield lab
+
+
+@pytest.fixture
+def hosts(three: Lab) -> Iterator[Hosts]:
+    """Three hosts without daemons."""
+    one, two, other = three.hosts
+    yield one, two, other
+    for host in three.hosts:
+        connect(three, host)
+        host.sweep()
+
+
+@pytest.fixture
+def joined(hosts: Hosts) -> Hosts:
+    """Three hosts whose daemons know each other."""
+    launch_all(hosts)
+    return hosts
 
 
 def launch_all(hosts: Hosts, *flags: str) -> None:

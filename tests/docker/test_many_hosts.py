@@ -89,6 +89,30 @@ def test_what_is_added_on_one_host_is_seen_and_removed_on_any(joined: Hosts) -> 
     assert "no record is named db.weave.local" in refused.stderr
 
 
+def test_a_name_given_to_a_container_is_removed_from_any_host(joined: Hosts) -> None:
+    one, two, three = joined
+    run(two, "redis")
+    wait_for(one, "redis")
+    two.run("weavedns", "add", "cache", "--container", "redis")
+    for host in joined:
+        assert wait_for(host, "cache", 1) == answers(host, "redis")
+    refused = one.run("weavedns", "remove", "redis", check=False)
+    assert refused.returncode == 1
+    assert "belongs to container" in refused.stderr
+    assert "on h2" in refused.stderr
+    three.run("weavedns", "remove", "cache")
+    for host in joined:
+        wait_for(host, "cache", 0)
+        assert wait_for(host, "redis", 1)
+    two.run("weavedns", "add", "cache", "--container", "redis")
+    wait_for(one, "cache")
+    two.kill_daemon()
+    wait_until(lambda: "daemon down" in states(one), 15.0)
+    refused = one.run("weavedns", "remove", "cache", check=False)
+    assert refused.returncode == 1
+    assert "h2, which is not there" in refused.stderr
+
+
 def test_a_killed_daemon_that_restarts_is_not_missed(joined: Hosts) -> None:
     one, two, _ = joined
     run(one, "redis")
@@ -201,6 +225,36 @@ def test_a_wrong_password_is_refused_and_both_sides_say_so(hosts: Hosts) -> None
     wrong.end(signal.SIGTERM)
     three.start_daemon(one.address, "--password", "correct horse")
     connected(three)
+
+
+@pytest.mark.parametrize(
+    ("flag", "usual", "other"),
+    [("--domain", "weave.local", "corp.example"), ("--range", "10.2.0.0/16", "10.32.0.0/16")],
+)
+def test_a_peer_with_another_domain_or_range_is_refused_and_both_sides_say_so(
+    hosts: Hosts, flag: str, usual: str, other: str
+) -> None:
+    one, two, three = hosts
+    one.start_daemon()
+    two.start_daemon(one.address)
+    wait_until(lambda: states(one) == ["connected"], SOON_S)
+    stranger = three.start_daemon(one.address, flag, other, wait=False)
+    wait_until(lambda: f"it has {flag} {usual}, and this peer {flag} {other}" in stranger.log, SOON_S)
+    assert one.daemon
+    log = one.daemon
+    refusal = f"{three.address} are refused: it has {flag} {other}, and this peer {flag} {usual}"
+    wait_until(lambda: refusal in log.log, SOON_S, what=lambda: log.log)
+    three.wait_for_daemon()
+    assert "refused" in states(three)
+    assert "rejected" in states(one)
+    assert f"{flag} {other}" in one.run("weavedns", "status", "peers").stdout
+    assert f"{flag} {usual}" in three.run("weavedns", "status", "peers").stdout
+    assert "connected" not in states(three)
+    # One that was in and comes back with another is out, whoever speaks first.
+    two.kill_daemon()
+    changed = two.start_daemon(one.address, flag, other, wait=False)
+    wait_until(lambda: f"it has {flag} {usual}" in changed.log, SOON_S, what=lambda: changed.log)
+    wait_until(lambda: "gone" in states(one), 30.0, what=lambda: told(hosts))
 
 
 def test_a_second_peer_of_the_same_name_is_refused(hosts: Hosts) -> None:

@@ -1,5 +1,7 @@
 """Daemons that die and hosts that die or are cut off: which names stay, which go, and that all is well afterwards."""
 
+import signal
+
 import pytest
 
 from tests.docker.hosts import (
@@ -125,3 +127,31 @@ def test_a_container_whose_daemon_is_dead_is_refused_there_and_finds_names_by_ot
         assert one.docker("exec", "debian", "getent", "ahostsv4", name).split()[0] == address
         assert one.docker("exec", "alpine", "lookup", name, "4") == address
         assert one.docker("exec", "alpine", "lookup-static", name, "4") == address
+
+
+def test_a_daemon_launched_while_its_engine_is_away_denies_no_name_of_its_containers(joined: Hosts) -> None:
+    one, two, third = joined
+    one.engine.stop()
+    one.engine.start("--live-restore")  # its containers outlive it, as they do where engines are upgraded
+    run(one, "redis")
+    names = {"redis.weave.local": wait_for(two, "redis", 1)}
+    all_agree(joined, {"redis": names["redis.weave.local"]})
+    with Questions(names) as questions:
+        for host in joined:
+            questions.to_server_of(host)
+        one.engine.stop(signal.SIGKILL)
+        one.kill_daemon()
+        launched = one.start_daemon(wait=False)
+        is_down(two)
+        one.engine.start()
+        one.wait_for_daemon()
+        for host in joined:
+            connected(host)
+    for who, found in questions.results.items():
+        assert not found["wrong"], f"{who}: {found}\n{told(joined)}"
+        assert found["right"]
+    assert "not there, still looking" not in one.run("weavedns", "status").stdout
+    all_agree(joined, {"redis": names["redis.weave.local"]})
+    run(third, "new")
+    assert wait_for(one, "new", 1) != names["redis.weave.local"]
+    assert launched.is_running

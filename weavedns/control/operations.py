@@ -13,7 +13,8 @@ from weavedns import __version__
 from weavedns.added import HOLDER as ADDED
 from weavedns.cluster.cluster import Cluster
 from weavedns.config import Settings, peer_address
-from weavedns.containers.service import ContainerService, Known
+from weavedns.containers.roster import Known
+from weavedns.containers.service import ContainerService
 from weavedns.control import peers, upstream_status
 from weavedns.dns.server import DnsServer
 from weavedns.dns.upstream import Upstreams

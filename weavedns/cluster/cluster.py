@@ -105,8 +105,6 @@ class Cluster:
         self._answerers: dict[str, Answerer] = {}
         self._joining: dict[Address, asyncio.Future[None]] = {}
         self._refusals: dict[Address, str] = {}
-        # Those of them who answered: there is nothing to be had from them.
-        self._turned_away: set[Address] = set()
         self._serving = False
         self._strangers: dict[str, str] = {}
         config = Config(
@@ -315,15 +313,13 @@ class Cluster:
         if any(self._catalog.replica(name) is None for name in live):
             return
         informed = any(name in live and self.told(name, SERVES_FACT) is not None for name in seeds.values())
-        if informed or all(name or addr in self._turned_away for addr, name in seeds.items()):
+        if informed or all(seeds.values()):
             self.caught_up.set()
 
     def _refused(self, addr: Address, why: str) -> None:
         text = f"{_where(addr)} does not let this peer in: {why}"
         if why.startswith("it cannot be reached"):
             text = f"{_where(addr)} does not answer: {why.removeprefix('it ')}"
-        else:
-            self._turned_away.add(addr)
         if self._refusals.get(addr) != text:
             log.error("%s", text)
         self._refusals[addr] = text
@@ -332,7 +328,6 @@ class Cluster:
                 waiting.set_exception(PeerError(text))
         if all(name or seed in self._refusals for seed, name in self._node.seeds().items()):
             self.met.set()
-        self._see_whether_caught_up()
 
     def _name_conflict(self, addr: Address, *, lost: bool) -> None:
         if lost:

@@ -167,6 +167,12 @@ def nobody_has_an_address_twice(hosts: Sequence[Host]) -> dict[str, str]:
     return found
 
 
+def signal_to(host: Host, number: signal.Signals) -> None:
+    """Send a host's daemon a signal that it does not end by."""
+    assert host.daemon
+    host.daemon.process.send_signal(number)
+
+
 def restart(hosts: Hosts, host: Host, with_signal: signal.Signals) -> None:
     """End a daemon and launch it again as it was, until it knows the others."""
     host.kill_daemon(with_signal)

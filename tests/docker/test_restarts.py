@@ -5,6 +5,7 @@ import signal
 import pytest
 
 from tests.docker.hosts import (
+    SOON_S,
     Hosts,
     Questions,
     all_agree,
@@ -15,10 +16,12 @@ from tests.docker.hosts import (
     own_address,
     restart,
     run,
+    signal_to,
     three,
     told,
     wait_for,
 )
+from tests.lab import Host, wait_until
 
 __all__ = ["hosts", "joined", "three"]
 pytestmark = pytest.mark.docker
@@ -47,6 +50,43 @@ def test_restarts_of_one_daemon_after_the_other_give_no_wrong_answer_anywhere(jo
         assert not found["wrong"], f"{who}: {found}\n{told(joined)}"
         assert found["right"] > 100, f"{who}: {found}"
         assert "container" not in who or not found["silent"]
+
+
+def unread(host: Host, server: str) -> int:
+    """How many bytes of queries wait at a server's address."""
+    for line in host.run("ss", "-Hlun", f"src {server}:53").stdout.splitlines():
+        return int(line.split()[1])
+    return 0
+
+
+def test_a_daemon_that_starts_keeps_queries_waiting_until_it_knows_what_the_others_know(joined: Hosts) -> None:
+    one, *others = joined
+    names = {}
+    for host in joined:
+        run(host, f"app{host.name}")
+        names[f"app{host.name}.weave.local"] = wait_for(one, f"app{host.name}", 1)
+    server = own_address(one)
+    waiting: set[int] = {0}
+
+    def more_and_more_wait() -> bool:
+        waiting.add(unread(one, server))
+        return len(waiting) > 2
+
+    with Questions(names) as questions:
+        questions.to_server_of(one)
+        for host in others:
+            signal_to(host, signal.SIGSTOP)
+        one.kill_daemon()
+        try:
+            one.start_daemon(wait=False)
+            wait_until(more_and_more_wait, SOON_S, what=lambda: f"{waiting}\n{told(joined)}")
+        finally:
+            for host in others:
+                signal_to(host, signal.SIGCONT)
+        one.wait_for_daemon()
+        all_agree((one,), {name.partition(".")[0]: addresses for name, addresses in names.items()})
+    (found,) = questions.results.values()
+    assert not found["wrong"], f"{found}\n{told(joined)}"
 
 
 @pytest.mark.parametrize("lost", [None, 0, 1], ids=["all kept", "founder's ring lost", "another's ring lost"])

@@ -87,6 +87,19 @@ def test_a_peer_that_joins_while_a_daemon_is_down_answers_its_names_too() -> Non
     assert is_down(late)
 
 
+def test_a_peer_that_was_paused_itself_does_not_take_that_for_a_hosts_silence() -> None:
+    world = World(8)
+    hosts = with_redis(world, 3)
+    world.kill_daemon(hosts[0])
+    world.run_until(lambda: all(is_down(host) for host in hosts[1:]), 8.0, 0.01)
+    world.pause(hosts[1])
+    world.run(10.0)
+    world.resume(hosts[1])
+    for _ in range(100):
+        assert all_have(hosts[1:], "redis")
+        world.run(0.1)
+
+
 def test_a_partition_hides_names_as_ever() -> None:
     world = World(6)
     hosts = with_redis(world, 3)

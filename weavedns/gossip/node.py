@@ -205,6 +205,7 @@ class Node:
         if due is not None and now - due > OVERSLEPT_S:
             self._prober.overslept()
             self._standing.overslept(now - due)
+            self._vigil.overslept(now - due)
         while (name := core.timers.pop(now)) is not None:
             if not core.muted or name == _LEAVE:
                 self._on_timer[name[0]](name[1] if len(name) > 1 else None, now)

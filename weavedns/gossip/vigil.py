@@ -66,6 +66,12 @@ class Vigil:
             self._core.timers.cancel(("vigil", name))
             self._core.timers.cancel(("verdict", name))
 
+    def overslept(self, by_s: float) -> None:
+        """This node did not run for a while: no host had to answer in that time."""
+        for watch in self._watches.values():
+            if watch.answered is not None:
+                watch.answered += by_s
+
     def ask(self, name: str, now: float) -> None:
         """Ask a host once more."""
         core, watch, peer = self._core, self._watches.get(name), self._core.members.get(name)

@@ -6,7 +6,7 @@ Hosts are cut off from each other, paused, crashed and started again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
@@ -67,6 +67,8 @@ class Host:
     catalog: Catalog
     node: Node
     up: bool = True
+    # Without a daemon, whether the machine is there and says that nobody listens.
+    machine_up: bool = True
     paused: bool = False
     wake: float | None = None
     backlog: list[Callable[[], None]] = field(default_factory=list)
@@ -90,6 +92,7 @@ class World:
         weather: Weather | None = None,
         profile: Profile = FAST,
         keyring: Keyring | None = None,
+        terms: Mapping[str, str] | None = None,
         limit: int = 20_000,
     ) -> None:
         self.rng = Random(seed)
@@ -97,6 +100,7 @@ class World:
         self.weather = weather or Weather()
         self.profile = profile
         self.keyring = keyring or Keyring()
+        self.terms = terms or {}
         self.limit = limit
         self.hosts: dict[str, Host] = {}
         self.steps = 0
@@ -125,6 +129,7 @@ class World:
             port=addr[1],
             seeds=tuple(self.hosts[seed].addr for seed in seeds),
             keyring=self.keyring,
+            terms=self.terms,
             profile=self.profile,
         )
         catalog = Catalog(name, limit=self.limit)
@@ -170,11 +175,17 @@ class World:
     def crash(self, host: Host) -> None:
         """The host is gone without a word."""
         host.up = False
+        host.machine_up = False
         host.paused = False
         host.backlog.clear()
         for wire, _ in host.wires.values():
             wire.open = False
         host.wires.clear()
+
+    def kill_daemon(self, host: Host) -> None:
+        """The daemon dies without a word; its host refuses connections from now on."""
+        self.crash(host)
+        host.machine_up = True
 
     def restart(self, host: Host, records: Iterable[Record] = (), *, clock_back_ms: int = 0) -> None:
         """The daemon starts again, with what it finds on its host."""
@@ -325,6 +336,8 @@ class World:
 
     def _dial(self, host: Host, link: int, addr: Address) -> None:
         other = self._by_addr.get(addr)
+        if other is not None and not other.up and other.machine_up and self.reach(host, other):
+            self.at(self.now + 0.001, self._refused, host, host.node, link)
         if other is None or not other.up or not self.reach(host, other):
             # Nobody answers: the node's own patience ends it.
             return
@@ -388,6 +401,11 @@ class World:
             return
         host.node.stream_closed(link, self.now)
         self._pump(host)
+
+    def _refused(self, host: Host, node: Node, link: int) -> None:
+        if host.node is node and host.up:
+            node.stream_closed(link, self.now, "it cannot be reached: Connection refused", nobody_listens=True)
+            self._pump(host)
 
     def _closed(self, host: Host, node: Node, link: int) -> None:
         if host.node is node and host.up:

@@ -27,6 +27,7 @@ from weavedns.gossip.events import (
     NameConflict,
     OwnerOverLimit,
     PeerCleared,
+    PeerDown,
     PeerJoined,
     PeerLeft,
     PeerLost,
@@ -41,6 +42,7 @@ from weavedns.gossip.node import Node
 from weavedns.gossip.profile import FAST, LAN
 from weavedns.gossip.seal import Keyring, Rejection
 from weavedns.gossip.transport import Transport
+from weavedns.records import names
 from weavedns.records.catalog import Catalog, Change
 from weavedns.records.log import FactKind
 
@@ -51,6 +53,8 @@ DNS_FACT = b"dns"
 OVERLAY_FACT = b"overlay"
 # A peer without addresses to share says so.
 NO_NETWORK_FACT = b"no-network"
+# A peer that answers queries, which means that it knows what the others have, says so.
+SERVES_FACT = b"serves"
 # How long those named at launch may take to answer before containers are given addresses without them.
 MEET_S = 3.0
 JOIN_S = 8.0
@@ -64,6 +68,7 @@ _REFUSED = {
     str(Rejection.ENCRYPTED): "it has a password, and this peer has none: give --password",
     str(Rejection.UNKNOWN_KEY): "it has another password",
     str(Rejection.FORGED): "it has another password",
+    str(Rejection.OTHER_TERMS): "it has another --domain or --range",
 }
 
 Answerer = Callable[[str, bytes], Awaitable[bytes]]
@@ -83,13 +88,16 @@ class Cluster:
     """The other peers, as one daemon sees them; nothing is sent or heard but within `serving`.
 
     `changed` is set whenever peers come and go or change what they tell of themselves; `met` once those to be joined
-    answered, refused, or had their time. `leaves` False: it ends as for a restart, and others wait for its return.
+    answered, refused, or had their time; `caught_up` once this peer has the records of all that are there, as far as
+    one knows that answers queries itself, or else as far as all know that this peer knew of when it began. `leaves`
+    False: it ends as for a restart, and others wait for its return.
     """
 
     def __init__(self, settings: Settings, catalog: Catalog, hooks: Hooks) -> None:
         self.name = settings.name
         self.changed = asyncio.Event()
         self.met = asyncio.Event()
+        self.caught_up = asyncio.Event()
         self._port = settings.port or 0
         self._catalog = catalog
         self._hooks = hooks
@@ -106,6 +114,7 @@ class Cluster:
             seeds=settings.peers,
             cluster=CLUSTER,
             keyring=Keyring.from_passwords(settings.passwords, CLUSTER),
+            terms={"--domain": names.render(settings.domain), "--range": str(settings.weave_range)},
             profile=_PROFILES[settings.profile],
         )
         self._node = Node(config, catalog, SystemRandom(), wall_ms=int(time.time() * 1000))
@@ -132,6 +141,7 @@ class Cluster:
         async with self._transport.serving(_ANYWHERE, self._port):
             self._serving = True
             waiting = asyncio.get_running_loop().call_later(MEET_S if self._node.seeds() else 0.0, self.met.set)
+            self._see_whether_caught_up()
             try:
                 yield
             finally:
@@ -223,8 +233,12 @@ class Cluster:
         return self._port
 
     def state_of(self, peer: Peer) -> str:
-        """How a peer is, in a word."""
-        return _STATES[peer.state]
+        """How a peer is, in a word or two."""
+        return "daemon down" if peer.host_there else _STATES[peer.state]
+
+    def unmet(self) -> list[str]:
+        """Where a peer was looked for and none is known yet."""
+        return [f"{host} port {port}" for (host, port), name in self._node.seeds().items() if not name]
 
     # What comes.
 
@@ -240,6 +254,7 @@ class Cluster:
                 self._hooks.publish(changes)
             case FactsChanged(owner):
                 self._hooks.facts(owner)
+                self._see_whether_caught_up()
                 self.changed.set()
             case JoinedCluster(via):
                 log.info("joined peer %s", via)
@@ -270,11 +285,14 @@ class Cluster:
                 log.info("peer %s answers again", name)
             case PeerLost(name):
                 log.warning("peer %s is gone: its names are not answered until it is back", name)
+            case PeerDown(name):
+                log.warning("the daemon of peer %s is down, but its host answers: its names are answered on", name)
             case PeerReturned(name):
                 log.info("peer %s is back", name)
             case PeerLeft(name):
                 log.info("peer %s has left", name)
                 self._hooks.left(name)
+        self._see_whether_caught_up()
         self.changed.set()
 
     def _joined(self) -> None:
@@ -284,13 +302,26 @@ class Cluster:
                 waiting.set_result(None)
         self._strangers = {}
         self.met.set()
+        self._see_whether_caught_up()
         self.changed.set()
+
+    def _see_whether_caught_up(self) -> None:
+        if self.caught_up.is_set():
+            return
+        seeds = self._node.seeds()
+        live = self.live()
+        if any(self._catalog.replica(name) is None for name in live):
+            return
+        informed = any(name in live and self.told(name, SERVES_FACT) is not None for name in seeds.values())
+        if informed or all(seeds.values()):
+            self.caught_up.set()
 
     def _refused(self, addr: Address, why: str) -> None:
         text = f"{_where(addr)} does not let this peer in: {why}"
         if why.startswith("it cannot be reached"):
             text = f"{_where(addr)} does not answer: {why.removeprefix('it ')}"
-        log.error("%s", text)
+        if self._refusals.get(addr) != text:
+            log.error("%s", text)
         self._refusals[addr] = text
         for joining, waiting in self._joining.items():
             if joining == addr and not waiting.done():

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import IPv4Address
 
 from weavedns.cluster.addresses import Carrier
-from weavedns.cluster.cluster import DNS_FACT, NO_NETWORK_FACT, OVERLAY_FACT, Cluster, Hooks
+from weavedns.cluster.cluster import DNS_FACT, NO_NETWORK_FACT, OVERLAY_FACT, SERVES_FACT, Cluster, Hooks
 from weavedns.cluster.reach import Reach
 from weavedns.config import Settings
 from weavedns.errors import PeerError, WeaveError
@@ -20,6 +20,9 @@ from weavenet.ringkeeper import RingKeeper
 from weavenet.sharing import Sharing
 
 log = logging.getLogger(__name__)
+
+# How long names that only other peers know may hold back the first answer.
+CATCH_UP_S = 5.0
 
 
 class Hosts:
@@ -72,6 +75,25 @@ class Hosts:
         """Wait until the others had their chance to say which addresses are in use."""
         if self.cluster:
             await self.cluster.met.wait()
+
+    async def caught_up(self) -> None:
+        """Wait, not for ever, for what the other peers have to answer with."""
+        if self.cluster is None:
+            return
+        try:
+            async with asyncio.timeout(CATCH_UP_S):
+                await self.cluster.caught_up.wait()
+        except TimeoutError:
+            log.warning(
+                "not heard of yet, so its names are not answered: %s",
+                ", ".join(self.cluster.unmet()) or "what some peers have",
+            )
+            self.cluster.caught_up.set()
+
+    def serves(self) -> None:
+        """Tell the others that this peer answers queries, with all that it could learn."""
+        if self.cluster:
+            self.cluster.tell(SERVES_FACT, b"")
 
     async def open_sharing(self, parts: contextlib.AsyncExitStack) -> Sharing:
         """Recover what this peer owns of the range; raises RingFileError."""

@@ -10,9 +10,11 @@ from ipaddress import IPv4Address, IPv4Interface, ip_address
 from typing import Any
 
 from weavedns import __version__
+from weavedns.added import HOLDER as ADDED
 from weavedns.cluster.cluster import Cluster
 from weavedns.config import Settings, peer_address
-from weavedns.containers.service import ContainerService, Known
+from weavedns.containers.roster import Known
+from weavedns.containers.service import ContainerService
 from weavedns.control import peers, upstream_status
 from weavedns.dns.server import DnsServer
 from weavedns.dns.upstream import Upstreams
@@ -20,7 +22,7 @@ from weavedns.errors import ConfigError, RecordError, UnknownRecordError
 from weavedns.ownname import ns_name
 from weavedns.records import names, rdata, zonefile
 from weavedns.records.catalog import Catalog
-from weavedns.records.record import Record, RecordType, type_code, type_name
+from weavedns.records.record import Origin, Record, RecordType, type_code, type_name
 from weavedns.registry import Registry
 from weavedns.zones import ZoneWatcher
 from weavenet.network import WeaveNetwork
@@ -301,7 +303,7 @@ def _record_row(record: Record) -> dict[str, Any]:
         "ttl": record.ttl_s,
         "healthy": record.healthy,
         "origin": str(record.origin),
-        "holder": record.holder[:SHORT_ID] if record.origin == "container" else record.holder.removeprefix("zone:"),
+        "holder": _holder(record),
         "peer": record.owner,
     }
 
@@ -351,3 +353,10 @@ def _section(section: str, report: dict[str, Any]) -> str:
 
 def _line(label: str, value: str) -> str:
     return f"{label:>14}: {value}\n"
+
+
+def _holder(record: Record) -> str:
+    """The zone file, the store or the container that a record goes away with, as people write it."""
+    if record.origin is Origin.CONTAINER or (record.origin is Origin.ADDED and record.holder != ADDED):
+        return record.holder[:SHORT_ID]
+    return record.holder.removeprefix("zone:")

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from weavedns.added import HOLDER as ADDED
 from weavedns.cluster.cluster import DNS_FACT, Cluster
 from weavedns.errors import ConfigError, PeerError, UnknownRecordError
 from weavedns.records import rdata
@@ -22,7 +23,10 @@ _Removal = tuple[str, list[str]]
 
 
 def owners_of(catalog: Catalog, wire: bytes, data: Sequence[str]) -> dict[str, list[str]]:
-    """On which other peers records of a name were added, and which of `data` each has; those that are gone too."""
+    """On which other peers records of a name were added, and which of `data` each has; those that are gone too.
+
+    A name that was given to a container goes as a whole, so it has no data of its own.
+    """
     found: dict[str, list[str]] = {}
     for owner in catalog.owners():
         replica = catalog.replica(owner)
@@ -30,7 +34,7 @@ def owners_of(catalog: Catalog, wire: bytes, data: Sequence[str]) -> dict[str, l
             continue
         for record in replica.of_name(wire):
             text = rdata.render(record.rtype, record.rdata)
-            if record.origin == Origin.ADDED and (not data or text in data):
+            if record.origin == Origin.ADDED and (not data or (text in data and record.holder == ADDED)):
                 found.setdefault(owner, []).append(text)
     return found
 

@@ -11,7 +11,8 @@ from typing import Any, cast
 from weavedns import config
 from weavedns.added import AddedStore
 from weavedns.containers import naming, reconcile
-from weavedns.containers.service import CONNECTED, ContainerService, Known
+from weavedns.containers.roster import Known
+from weavedns.containers.service import CONNECTED, ContainerService
 from weavedns.control.operations import Operations, Parts
 from weavedns.dns.access import Access
 from weavedns.dns.answers import Answers, Zone

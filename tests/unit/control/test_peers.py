@@ -38,6 +38,12 @@ def test_what_others_did_not_add_by_hand_is_not_theirs_to_remove() -> None:
     assert peers.owners_of(catalog(added("h2", 2, Origin.ZONE), added("h3", 3, Origin.CONTAINER)), DB, []) == {}
 
 
+def test_a_name_given_to_a_container_elsewhere_is_found_as_a_whole_and_not_by_its_address() -> None:
+    given = Record("h2", "4f" * 32, DB, 1, bytes((10, 2, 0, 1)), 1, Origin.ADDED)
+    assert peers.owners_of(catalog(given), DB, []) == {"h2": ["10.2.0.1"]}
+    assert peers.owners_of(catalog(given), DB, ["10.2.0.1"]) == {}
+
+
 def test_an_owner_that_is_gone_is_still_named() -> None:
     known = catalog(added("h2", 2))
     list(known.hide("h2"))

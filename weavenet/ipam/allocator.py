@@ -16,7 +16,7 @@ from weavenet.ipam import claims
 from weavenet.ipam.claims import DNS_HOLDER, Claim, Conflict, ForeignClaims
 from weavenet.ipam.gifts import to_give
 from weavenet.ipam.ring import Owner, Ring
-from weavenet.ipam.runs import Run, free_runs
+from weavenet.ipam.runs import Run, choosable, free_runs, is_odd
 from weavenet.ipam.space import Space
 
 # Long enough for a restart, short enough that a small subnet does not fill up with the dead.
@@ -179,9 +179,11 @@ class Allocator:
         if self._ring is None or not self._ring:
             return False
         runs = self._runs(subnet)
-        if free_runs(self._ring.owned(runs, to), self._taken(now)):
+        taken = self._taken(now)
+        if choosable(free_runs(self._ring.owned(runs, to), taken)):
             return True
-        gifts = to_give(free_runs(self._ring.owned(runs), self._taken(now)), lowest=subnet == self.space.dns_subnet)
+        free = choosable(free_runs(self._ring.owned(runs), taken))
+        gifts = to_give(free, lowest=subnet == self.space.dns_subnet)
         self._ring.give(to, gifts)
         return bool(gifts)
 
@@ -237,7 +239,7 @@ class Allocator:
         taken = sorted(self.foreign)
         for owner, run in self._ring.owners(self._runs(subnet)) if self._ring else ():
             if self._ring and owner != self._ring.me:
-                size = sum(last - first + 1 for first, last in free_runs([run], taken))
+                size = sum(last - first + 1 for first, last in choosable(free_runs([run], taken)))
                 free[owner.name] = free.get(owner.name, 0) + size
         # DNS addresses stay low: whoever comes first in the subnet is asked first.
         order = list(free) if subnet == self.space.dns_subnet else sorted(free, key=lambda name: -free[name])
@@ -253,7 +255,7 @@ class Allocator:
         for first, last in self._ring.owned(runs) if self._ring is not None else runs:
             for number in range(first, last + 1):
                 known = self._claims.get(number)
-                if (known is None or not known.binds(now)) and number not in self.foreign:
+                if (known is None or not known.binds(now)) and number not in self.foreign and not is_odd(number):
                     return number
         return None
 

@@ -191,6 +191,27 @@ def test_without_a_ring_nobody_is_to_be_asked_yet() -> None:
         allocator.obtain("c", "c", Default(), 0.0)
 
 
+def test_nobody_is_given_addresses_that_it_could_not_choose() -> None:
+    weave_range = IPv4Network("10.2.0.0/22")
+    owner, other = Owner("a", "1"), Owner("b", "1")
+    ring = Ring(weave_range, owner)
+    ring.seed("a/1", [owner])
+    allocator = Allocator(weave_range, IPv4Network("10.2.3.192/26"), weave_range, host="a", ring=ring)
+    subnet = IPv4Network("10.2.0.0/23")
+    for number in range(508):
+        allocator.obtain(f"c{number}", "c", InSubnet(subnet), 0.0)
+    allocator.removed("c253")
+    allocator.removed("c300")
+    # Left are 10.2.0.254 - 10.2.1.0 and 10.2.1.47: what is given has one to choose, and so has what is kept.
+    assert allocator.donate(other, subnet, 0.0)
+    [(first, last)] = ring.owned([(int(subnet.network_address), int(subnet.broadcast_address))], other)
+    assert str(IPv4Address(first)) == str(IPv4Address(last)) == "10.2.0.254"
+    assert allocator.has_free(subnet, 0.0)
+    assert allocator.donate(Owner("c", "1"), subnet, 0.0)
+    assert not allocator.donate(Owner("d", "1"), subnet, 0.0)
+    assert ring.owned([(int(IPv4Address("10.2.0.255")), int(IPv4Address("10.2.1.0")))])
+
+
 def test_what_somebody_uses_elsewhere_is_not_given_out_even_by_its_owner() -> None:
     one, _, _ = pair()
     one.foreign.heard("b", claim_key(IPv4Address("10.2.0.1")), encode_claim(SharedClaim(26, "d", "d")))

@@ -150,7 +150,7 @@ class Daemon:
             self._in_background(self._follow_resolv_conf())
         if self._containers and self._network:
             await self._find_containers(self._containers, self._network, parts)
-        await self._hosts.join(parts, self._network)
+        await self._hosts.join(parts)
         await self._dns.start()
         await parts.enter_async_context(api.serve(operations, listener))
         self._tell()
@@ -166,7 +166,7 @@ class Daemon:
         )
         # First, as it shows whether there can be a network here at all.
         carried = await network.carried()
-        sharing = await self._hosts.open_sharing(parts)
+        sharing = await self._hosts.open_sharing(parts, network)
         dns_address = await self._dns_address(sharing, carried, parts, operations, listener)
         if dns_address is None:
             return False
@@ -220,7 +220,7 @@ class Daemon:
         # Its containers have no addresses of ours, as there is no bridge.
         sharing.recovered()
         operations.go_on_with(self._parts())
-        await self._hosts.join(parts, self._network)
+        await self._hosts.join(parts)
         giving = asyncio.create_task(sharing.dns_address(asked, carried))
         stopped = asyncio.create_task(self._stopped.wait())
         try:
@@ -248,7 +248,7 @@ class Daemon:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
                 await containers.found.wait()
-        await self._hosts.join(parts, self._network)
+        await self._hosts.join(parts)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
                 await containers.settled.wait()
@@ -379,6 +379,7 @@ class Daemon:
             if self._keeping:
                 self._keeping.cancel()
             await self._network.down()
+            await self._hosts.forget_others()
         # The answer to the command goes out before the socket closes.
         asyncio.get_running_loop().call_later(0.05, self._stopped.set)
 

@@ -260,17 +260,21 @@ class Sharing:
 
     async def _find_ring(self) -> None:
         """Ask those connected for the ring; when none of them has one, and this peer leads, make it."""
+        silent: list[str] = []
         for peer in sorted(self._peers.live()):
-            with contextlib.suppress(PeerError, RingError):
+            try:
                 await self._ask_for_ring(peer)
+            except RingFileError:
+                raise
+            except (PeerError, RingError):
+                silent.append(peer)
             if self.ready:
                 return
-        unmet = self._unmet()
         self._keeper.seeding.learn(name for name in self._peers.named().values() if name)
-        if unmet:
-            self._waits_for = unmet
-            return
-        await self._try_to_seed()
+        # Who has not said that there is none may have one.
+        self._waits_for = tuple(sorted({*self._unmet(), *silent}))
+        if not self._waits_for:
+            await self._try_to_seed()
 
     async def _try_to_seed(self) -> None:
         seeding, me = self._keeper.seeding, self._keeper.me

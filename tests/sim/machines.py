@@ -38,6 +38,7 @@ from weavenet.sharing import Sharing
 RANGE = IPv4Network("10.2.0.0/23")
 DNS = IPv4Network("10.2.1.224/28")
 SAVING_S = 0.003
+LATE_S = 3.0
 _R = TypeVar("_R")
 
 
@@ -158,8 +159,10 @@ class Machine:
 class Daemon:
     """The part of a daemon that has to do with addresses, in the order of `weavedns.daemon`."""
 
-    def __init__(self, machine: Machine, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, machine: Machine, loop: asyncio.AbstractEventLoop, *, late: bool) -> None:
         self.machine = machine
+        # The engine answers only after the peers were joined.
+        self._late = late
         self._loop = loop
         settings = config.settings(
             name=machine.name,
@@ -190,6 +193,10 @@ class Daemon:
                 await self.hosts.join(parts)
                 found = await sharing.dns_address(None, machine.carried)
             machine.carried = [found]
+            sharing.claimed()
+            if self._late:
+                await self.hosts.join(parts)
+                await asyncio.sleep(LATE_S)
             for each in machine.containers.values():
                 sharing.allocator.adopt(each.holder, each.holder, each.interface, now())
             sharing.claimed()
@@ -248,10 +255,10 @@ class Machines:
         machine = self.all[name] = Machine(name, (f"10.99.0.{number}", PORT), ())
         return machine
 
-    def launch(self, machine: Machine, *named: Machine) -> None:
-        """Start a daemon with what it finds on its machine."""
+    def launch(self, machine: Machine, *named: Machine, late: bool = False) -> None:
+        """Start a daemon with what it finds on its machine, `late` when its engine keeps it waiting."""
         machine.named = tuple(each.addr for each in named)
-        machine.daemon = Daemon(machine, self.loop)
+        machine.daemon = Daemon(machine, self.loop, late=late)
 
     def crash(self, machine: Machine) -> None:
         """The daemon is gone without a word; containers stay."""
@@ -320,5 +327,3 @@ class Machines:
         if machine.daemon is not None and machine.daemon.ready:
             machine.daemon.sharing.allocator.removed(holder)
             machine.daemon.sharing.claimed()
-
-

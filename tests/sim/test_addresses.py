@@ -53,13 +53,12 @@ class Sharing(RuleBasedStateMachine):
     def all(self) -> list[Machine]:
         return list(self.machines.all.values())
 
-    def start(self, machine: Machine) -> None:
+    def start(self, machine: Machine, *, late: bool = False) -> None:
         self.disturb()
         others = [each for each in self.all if each is not machine]
-        if self.together or machine.name in self.lost_disks:
-            self.machines.launch(machine, *others)
-        else:
-            self.machines.launch(machine, *others[: self.all.index(machine)])
+        if not self.together and (machine.name not in self.lost_disks or machine.flooded):
+            others = others[: self.all.index(machine)]
+        self.machines.launch(machine, *others, late=late)
 
     def disturb(self) -> None:
         self.disturbed_at = self.machines.now
@@ -136,7 +135,9 @@ class Sharing(RuleBasedStateMachine):
         for other in self.containers():
             if other is new or other.interface.ip != new.interface.ip:
                 continue
-            unseen = not self.calm() or self.machines.all[other.machine].daemon is None or bool(self.machines.world._sides)
+            unseen = (
+                not self.calm() or self.machines.all[other.machine].daemon is None or bool(self.machines.world._sides)
+            )
             by_number = (new.explicit or other.explicit) and (unseen or new.since - other.since < 1.0)
             assert by_number or self.reckless, f"{new} and {other}"
 
@@ -177,11 +178,30 @@ class Sharing(RuleBasedStateMachine):
             del self.pending[task]
         self.machines.crash(machine)
 
-    @rule(number=numbers)
-    def launch(self, number: int) -> None:
+    @rule(number=numbers, late=st.booleans())
+    def launch(self, number: int, late: bool) -> None:
         machine = self.all[number]
         if machine.daemon is None and machine.name not in self.gone:
-            self.start(machine)
+            self.start(machine, late=late)
+
+    @precondition(lambda self: not self.machines.world._sides)
+    @rule(giver=numbers, taker=numbers, spelled=SPELLINGS, after_s=st.sampled_from([0.001, 0.002, 0.004, 0.01, 0.5]))
+    def fail_while_giving(self, giver: int, taker: int, spelled: str, after_s: float) -> None:
+        """Whoever may give crashes then, comes back alone, and has containers of its own."""
+        one, other = self.up(giver), self.up(taker)
+        if one is None or other is None or one is other:
+            return
+        for _ in range(3):
+            self.pending[self.machines.loop.create_task(self.attaching(other, spelled))] = other
+        self.machines.run(after_s)
+        self.kill(one)
+        self.machines.split([one], [each for each in self.all if each is not one])
+        self.start(one)
+        self.machines.run(4.0)
+        if self.up(giver):
+            for _ in range(3):
+                self.pending[self.machines.loop.create_task(self.attaching(one, spelled))] = one
+            self.machines.run(0.1)
 
     @rule(side=st.sets(numbers, min_size=1, max_size=len(NAMES) - 1))
     def split(self, side: set[int]) -> None:
@@ -239,14 +259,12 @@ class Sharing(RuleBasedStateMachine):
             if each.daemon is None and each.name not in self.gone:
                 self.start(each)
         there = [each for each in self.all if each.name not in self.gone]
-        if self.gone:
+        machines.run(CALM_S)
+        if self.gone and not any(each.daemon and each.daemon.sharing.ready for each in there) and there[0].daemon:
             # Those named at launch will not all be there: a person decides.
-            machines.run(CALM_S)
-            waiting = [each for each in there if each.daemon and not each.daemon.ready]
-            if len(waiting) == len(there) and waiting[0].daemon:
-                machines.do(waiting[0].daemon.sharing.seed())
+            machines.do(there[0].daemon.sharing.seed())
         machines.run_until(lambda: all(each.daemon and each.daemon.ready for each in there), 90.0)
-        machines.run(CALM_S + 20.0)
+        machines.run(20.0)
         rings = {each.daemon.sharing._keeper.ring.update() for each in there if each.daemon}
         assert len(rings) <= 1, [each.daemon.sharing.status() for each in there if each.daemon]
         for task in list(self.pending):
@@ -277,7 +295,11 @@ class Sharing(RuleBasedStateMachine):
             for spelled in ["", *SMALL]:
                 subnet = IPv4Network(spelled.removeprefix("net:") or "10.2.0.0/23")
                 if any(self.has_free(each, subnet) for each in there):
-                    self.check(self.machines.do(self.machines.obtain(machine, f"{machine.name}{next(self.holders)}", spelled)))
+                    self.check(
+                        self.machines.do(
+                            self.machines.obtain(machine, f"{machine.name}{next(self.holders)}", spelled)
+                        )
+                    )
 
 
 def run(examples: int, steps: int) -> None:

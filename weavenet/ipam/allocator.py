@@ -16,7 +16,7 @@ from weavenet.ipam import claims
 from weavenet.ipam.claims import DNS_HOLDER, Claim, Conflict, ForeignClaims
 from weavenet.ipam.gifts import to_give
 from weavenet.ipam.ring import Owner, Ring
-from weavenet.ipam.runs import Run, choosable, free_runs, is_odd
+from weavenet.ipam.runs import Run, choosable, free_runs, is_odd, less
 from weavenet.ipam.space import Space
 
 # Long enough for a restart, short enough that a small subnet does not fill up with the dead.
@@ -171,21 +171,19 @@ class Allocator:
             if claim.held_until is None and (users := self._users_elsewhere(number))
         ]
 
-    def donate(self, to: Owner, subnet: IPv4Network, now: float) -> bool:
-        """Give some free addresses of a subnet to another peer, unless it has some; whether it has some then.
+    def donate(self, to: Owner, subnet: IPv4Network, known: Iterable[Run], now: float) -> None:
+        """Give some free addresses of a subnet to another peer that has none there.
 
-        Half of the largest free stretch; of the DNS subnet also the lowest free address. Raises RingError.
+        Half of the largest free stretch; of the DNS subnet also the lowest free address. Nothing while it owns free
+        addresses that are not among those that it says it owns, `known`: an earlier gift did not get there. What it
+        knows of and does not count as free is in use as far as it has heard. Raises RingError.
         """
-        if self._ring is None or not self._ring:
-            return False
-        runs = self._runs(subnet)
-        taken = self._taken(now)
-        if choosable(free_runs(self._ring.owned(runs, to), taken)):
-            return True
-        free = choosable(free_runs(self._ring.owned(runs), taken))
-        gifts = to_give(free, lowest=subnet == self.space.dns_subnet)
-        self._ring.give(to, gifts)
-        return bool(gifts)
+        if self._ring is None:
+            return
+        runs, taken = self._runs(subnet), self._taken(now)
+        if not choosable(free_runs(less(self._ring.owned(runs, to), known), taken)):
+            free = choosable(free_runs(self._ring.owned(runs), taken))
+            self._ring.give(to, to_give(free, lowest=subnet == self.space.dns_subnet))
 
     def wants(self, now: float) -> Wanted | None:
         """Whom to ask so that the next container finds an address; NoAddressError when nobody has a free one."""

@@ -1,4 +1,4 @@
-"""Machines that share out addresses over the simulated network: real gossip, cluster, carrier and ring on virtual time.
+"""Machines that share out addresses over the simulated network: real gossip, cluster and ring on virtual time.
 
 Made up are the disk, the kernel and the containers: a machine has them, and its daemons come and go.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import selectors
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable
 from dataclasses import dataclass, field
@@ -27,7 +28,6 @@ from weavedns.gossip.events import Address
 from weavedns.gossip.node import Node
 from weavedns.gossip.transport import Handler, Transport
 from weavedns.records.catalog import Catalog
-from weavenet import ringkeeper
 from weavenet.endpoint import parse
 from weavenet.givers import owned, until_given
 from weavenet.ipam.allocator import Wanted
@@ -76,7 +76,7 @@ class SimTransport(Transport):
         self._world = world
 
     @contextlib.asynccontextmanager
-    async def serving(self, host: str, port: int) -> AsyncIterator[None]:  # noqa: ARG002 - as that of sockets
+    async def serving(self, host: str, port: int) -> AsyncIterator[None]:
         self._loop = asyncio.get_running_loop()
         core = self._node._core
         async with asyncio.TaskGroup() as self._tasks:
@@ -104,7 +104,7 @@ class MemoryFile(RingFile):
         self._disks = disks
 
     async def load(self) -> Kept | None:
-        return cast(Kept | None, self._disks.get(self._path))
+        return cast("Kept | None", self._disks.get(self._path))
 
     async def save(self, kept: Kept) -> None:
         await asyncio.sleep(SAVING_S)
@@ -159,39 +159,39 @@ class Machine:
 class Daemon:
     """The part of a daemon that has to do with addresses, in the order of `weavedns.daemon`."""
 
-    def __init__(self, machine: Machine, loop: asyncio.AbstractEventLoop, *, late: bool) -> None:
+    def __init__(self, machine: Machine, loop: asyncio.AbstractEventLoop, *, late: bool, flags: Any) -> None:
         self.machine = machine
         # The engine answers only after the peers were joined.
         self._late = late
         self._loop = loop
         settings = config.settings(
             name=machine.name,
-            weave_range=str(RANGE),
-            dns_subnet=str(DNS),
+            **{"weave_range": str(RANGE), "dns_subnet": str(DNS)} | flags,
             advertise=machine.addr[0],
             peers=[f"{host}:{port}" for host, port in machine.named],
             socket=machine.state_dir / "socket",
             state_dir=machine.state_dir,
         )
+        self._asked = settings.dns_address
         self.hosts = Hosts(settings, Catalog(machine.name), publish=lambda _: None, lost_name=self._lost_name)
         self.sharing: Sharing
         self.ready = False
         self.lost_name = ""
         self.task = loop.create_task(self._run())
 
-    async def reach_out(self, overlay_port: int, *, anew: bool) -> list[IPv4Address]:  # noqa: ARG002 - the network's
+    async def reach_out(self, overlay_port: int, *, anew: bool) -> list[IPv4Address]:
         return sorted(self.machine.flooded)
 
     async def _run(self) -> None:
         machine, now = self.machine, self._loop.time
         async with contextlib.AsyncExitStack() as parts:
-            sharing = self.sharing = await self.hosts.open_sharing(parts, cast(WeaveNetwork, self))
+            sharing = self.sharing = await self.hosts.open_sharing(parts, cast("WeaveNetwork", self))
             sharing._clock = now
-            found = sharing.allocator.claim_dns(None, machine.carried, now())
+            found = sharing.allocator.claim_dns(self._asked, machine.carried, now())
             if isinstance(found, Wanted):
                 sharing.recovered()
                 await self.hosts.join(parts)
-                found = await sharing.dns_address(None, machine.carried)
+                found = await sharing.dns_address(self._asked, machine.carried)
             machine.carried = [found]
             sharing.claimed()
             if self._late:
@@ -235,7 +235,7 @@ class Machines:
             (cluster_module, "time", SimpleNamespace(time=lambda: self.world.wall_ms() / 1000)),
             (hosts_module, "RingFile", partial(MemoryFile, self.disks)),
             (hosts_module, "RememberedPeers", partial(MemoryPeers, self.disks)),
-            (ringkeeper.secrets, "token_hex", lambda _: f"t{next(tokens)}"),
+            (secrets, "token_hex", lambda _: f"t{next(tokens)}"),
         ):
             self._patches.enter_context(mock.patch.object(target, name, double))
 
@@ -255,10 +255,10 @@ class Machines:
         machine = self.all[name] = Machine(name, (f"10.99.0.{number}", PORT), ())
         return machine
 
-    def launch(self, machine: Machine, *named: Machine, late: bool = False) -> None:
+    def launch(self, machine: Machine, *named: Machine, late: bool = False, **flags: str) -> None:
         """Start a daemon with what it finds on its machine, `late` when its engine keeps it waiting."""
         machine.named = tuple(each.addr for each in named)
-        machine.daemon = Daemon(machine, self.loop, late=late)
+        machine.daemon = Daemon(machine, self.loop, late=late, flags=flags)
 
     def crash(self, machine: Machine) -> None:
         """The daemon is gone without a word; containers stay."""

@@ -48,6 +48,7 @@ log = logging.getLogger(__name__)
 CLUSTER = "weave"
 DNS_FACT = b"dns"
 OVERLAY_FACT = b"overlay"
+RANGE_FACT = b"range"
 # A peer without addresses to share says so.
 NO_NETWORK_FACT = b"no-network"
 # How long those named at launch may take to answer before containers are given addresses without them.

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from weavedns.cluster.addresses import Carrier
-from weavedns.cluster.cluster import DNS_FACT, NO_NETWORK_FACT, OVERLAY_FACT, Cluster, Hooks
+from weavedns.cluster.cluster import DNS_FACT, NO_NETWORK_FACT, OVERLAY_FACT, RANGE_FACT, Cluster, Hooks
 from weavedns.cluster.reach import Reach
 from weavedns.cluster.remembered import RememberedPeers
 from weavedns.config import Settings
@@ -44,7 +44,8 @@ class Hosts:
         if settings.port is not None:
             self.cluster = Cluster(settings, catalog, Hooks(publish, self._facts_changed, self._left, lost_name))
         self.sharing: Sharing | None = None
-        self._carrier = Carrier(self.cluster, catalog)
+        self._space = f"{settings.weave_range} {settings.dns_subnet}".encode()
+        self._carrier = Carrier(self.cluster, catalog, self._space)
         self._remembered = RememberedPeers(settings.state_dir / "peers")
         self._joined = False
         self._remembers = True
@@ -102,6 +103,8 @@ class Hosts:
         if self.sharing is None:
             self.cluster.tell(NO_NETWORK_FACT, b"")
             await self._recall(None)
+        else:
+            self.cluster.tell(RANGE_FACT, self._space)
         await parts.enter_async_context(self.cluster.serving())
         tasks = await parts.enter_async_context(asyncio.TaskGroup())
         parts.callback(tasks.create_task(self._remember(self.cluster)).cancel)

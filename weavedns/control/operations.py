@@ -119,7 +119,7 @@ class Operations:
         """The weave network of this host as text."""
         network, sharing = self._parts.network, self._sharing()
         if network is None:
-            return peers.ipam_text(peers.ipam(sharing))
+            return peers.ipam_text(peers.ipam(sharing, self._parts.settings.name))
         return peers.network_text(network, sharing, self._parts.settings.name)
 
     def records(self) -> list[dict[str, Any]]:
@@ -200,7 +200,7 @@ class Operations:
             "version": __version__,
             "name": parts.settings.name,
             "uptime_s": round(time.monotonic() - parts.started_at, 1),
-            "engine": parts.containers.engine_state if parts.containers else "not used (--no-network)",
+            "engine": parts.containers.engine_state if parts.containers else self._no_engine(),
             "dns": {
                 "domain": names.render(parts.settings.domain),
                 "address": str(parts.dns_address) if parts.dns_address else None,
@@ -240,13 +240,20 @@ class Operations:
             for known in containers.attached()
         ]
 
+    def _no_engine(self) -> str:
+        return (
+            "not looked for yet: this host has no DNS address"
+            if self._parts.waits_for()
+            else "not used (--no-network)"
+        )
+
     def _peer_report(self) -> dict[str, Any]:
         parts = self._parts
         told: dict[str, Any] = {}
         if parts.cluster:
             told["peers"] = peers.rows(parts.cluster, parts.catalog)
         if parts.sharing:
-            told["ipam"] = peers.ipam(parts.sharing)
+            told["ipam"] = peers.ipam(parts.sharing, parts.settings.name)
         return told
 
     def _cluster(self) -> Cluster:

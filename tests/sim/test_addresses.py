@@ -400,6 +400,20 @@ def test_peers_that_were_rebooted_find_each_other_without_the_one_that_was_named
     assert len(set(addresses(b, c))) == 2
 
 
+def test_a_peer_that_is_away_for_long_is_remembered_until_it_is_forgotten_by_hand(machines: Machines) -> None:
+    a, b, c = launch(machines, "a", "b", "c")
+    assert set(machines.disks[a.state_dir / "peers"]) == {b.addr, c.addr}
+    for each in (b, c):
+        machines.crash(each)
+    machines.run(20.0)
+    assert a.daemon is not None
+    assert a.daemon.hosts.cluster is not None
+    a.daemon.hosts.cluster.forget("c")
+    machines.run(2400.0)
+    assert a.daemon.hosts.cluster.peers() == []
+    assert machines.disks[a.state_dir / "peers"] == (b.addr,)
+
+
 def test_peers_of_another_range_share_nothing_and_both_sides_say_so(machines: Machines) -> None:
     a, b = machines.add("a"), machines.add("b")
     machines.launch(a)

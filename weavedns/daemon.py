@@ -30,14 +30,13 @@ from weavedns.dns.access import Access
 from weavedns.dns.answers import Answers, Zone
 from weavedns.dns.server import DnsServer
 from weavedns.dns.upstream import Upstreams, parse_resolv_conf
-from weavedns.errors import PeerError, WeaveError
+from weavedns.errors import PeerError, WeaveError, innermost
 from weavedns.records import names
 from weavedns.records.catalog import Catalog, Change
 from weavedns.records.record import Origin, Record, RecordType
 from weavedns.registry import Registry
 from weavedns.zones import ZoneEvent, ZoneRejected, ZoneWatcher
 from weavenet.attach import Attacher
-from weavenet.ipam.allocator import Wanted
 from weavenet.network import WeaveNetwork
 from weavenet.sharing import Sharing
 
@@ -212,16 +211,13 @@ class Daemon:
         listener: socket.socket,
     ) -> IPv4Address | None:
         """This peer's DNS address; a new peer has it given by others, and answers commands meanwhile."""
-        asked = self._settings.dns_address
-        found = sharing.allocator.claim_dns(asked, carried, time.monotonic())
-        if not isinstance(found, Wanted):
-            sharing.claimed()
+        if found := await self._hosts.claim_dns(parts, carried):
             return found
         # Its containers have no addresses of ours, as there is no bridge.
         sharing.recovered()
         operations.go_on_with(self._parts())
         await self._hosts.join(parts)
-        giving = asyncio.create_task(sharing.dns_address(asked, carried))
+        giving = asyncio.create_task(sharing.dns_address(self._settings.dns_address, carried))
         stopped = asyncio.create_task(self._stopped.wait())
         try:
             await asyncio.wait({giving, stopped}, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
@@ -271,8 +267,7 @@ class Daemon:
 
     def _waits_for(self) -> str:
         """Why there is no network part yet; empty when there is, or is to be none."""
-        sharing = self._hosts.sharing
-        return sharing.waits_for_dns() if sharing and self._network is None else ""
+        return "" if self._network or not self._hosts.sharing else self._hosts.sharing.waits_for_dns()
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Do something for as long as the daemon runs; if it fails, so does the daemon, loudly."""
@@ -398,4 +393,7 @@ def main(settings: Settings, log_level: str) -> None:
     sys.setswitchinterval(THREAD_SWITCH_S)
     process.allow_files()
     process.give_memory_back()
-    asyncio.run(Daemon(settings).run())
+    try:
+        asyncio.run(Daemon(settings).run())
+    except ExceptionGroup as group:
+        raise innermost(group) from None

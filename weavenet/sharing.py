@@ -69,11 +69,13 @@ class Share:
 class Status:
     """Who made the ring, who owns how much, whom its making waits for, and what is wrong, in words.
 
+    `unowned`: how many addresses of the range are nobody's, as they were not in the range when it was shared out.
     `wants`: why this peer has no address to give out in the default subnet; "" when it has some.
     """
 
     founder: str
     shares: tuple[Share, ...]
+    unowned: int
     waits_for: tuple[str, ...]
     wants: str
     troubles: tuple[str, ...]
@@ -263,6 +265,7 @@ class Sharing:
         return Status(
             founder=self._keeper.founder,
             shares=tuple(Share(name, count, name in here, lost) for (name, lost), count in sorted(counts.items())),
+            unowned=self.allocator.space.weave_range.num_addresses - counts.total() if self.ready else 0,
             waits_for=() if self.ready else self._waits_for,
             wants=self._wants() if self.ready else "",
             troubles=(*conflicts, *self._keeper.troubles.values()),
@@ -346,8 +349,6 @@ class Sharing:
         async with self._asking:
             live = self._peers.live()
             for owner in [each for each in wanted.owners if each in live]:
-                if self.allocator.has_free(wanted.subnet, self._clock()):
-                    break
                 with contextlib.suppress(PeerError, RingError):
                     await self._ask_for_space(owner, wanted)
             return self.allocator.has_free(wanted.subnet, self._clock())
@@ -364,6 +365,8 @@ class Sharing:
     async def _ask_for_space(self, peer: str, wanted: Wanted) -> None:
         subnet = wanted.subnet
         ring, life = await self._keeper.everything(), self._keeper.me.life
+        if self.allocator.has_free(subnet, self._clock()):
+            return
         await self._ask(peer, wire.AskSpace(ring, life, int(subnet.network_address), subnet.prefixlen))
 
     async def _ask(self, peer: str, question: wire.Question) -> Reply | None:

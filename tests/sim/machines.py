@@ -30,7 +30,6 @@ from weavedns.gossip.transport import Handler, Transport
 from weavedns.records.catalog import Catalog
 from weavenet.endpoint import parse
 from weavenet.givers import owned, until_given
-from weavenet.ipam.allocator import Wanted
 from weavenet.network import WeaveNetwork
 from weavenet.ringfile import Kept, RingFile
 from weavenet.sharing import Sharing
@@ -187,8 +186,8 @@ class Daemon:
         async with contextlib.AsyncExitStack() as parts:
             sharing = self.sharing = await self.hosts.open_sharing(parts, cast("WeaveNetwork", self))
             sharing._clock = now
-            found = sharing.allocator.claim_dns(self._asked, machine.carried, now())
-            if isinstance(found, Wanted):
+            found = await self.hosts.claim_dns(parts, machine.carried)
+            if found is None:
                 sharing.recovered()
                 await self.hosts.join(parts)
                 found = await sharing.dns_address(self._asked, machine.carried)

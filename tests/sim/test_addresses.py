@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from tests.sim.machines import Container, Machine, Machines
+from weavedns.errors import innermost
 from weavenet.errors import AddressInUseError, NoAddressError, PeerError, RingError
 from weavenet.ipam.allocator import Wanted
 
@@ -452,6 +453,17 @@ def test_two_hosts_launched_apart_with_one_dns_address_are_told_loudly(machines:
         assert each.daemon is not None
         assert each.carried == [IPv4Address("10.2.1.230")]
         assert any(told.format(each.name, other.name) in line for line in each.daemon.sharing.status().troubles)
+
+
+def test_a_dns_address_that_another_peer_has_is_refused_when_that_is_there(machines: Machines) -> None:
+    a, b = launch(machines, "a", "b")
+    machines.crash(b)
+    machines.reboot(b)
+    machines.launch(b, a, dns_address=str(a.carried[0]))
+    with pytest.raises(ExceptionGroup) as raised:
+        machines.run(20.0)
+    machines.all.clear()
+    assert "in use by the DNS server of host a" in str(innermost(raised.value))
 
 
 def test_whatever_happens_no_address_is_given_out_twice_and_nobody_wants(caplog: pytest.LogCaptureFixture) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from ipaddress import IPv4Address
 
 from weavedns.cluster.addresses import Carrier
 from weavedns.cluster.cluster import DNS_FACT, NO_NETWORK_FACT, OVERLAY_FACT, RANGE_FACT, Cluster, Hooks
@@ -14,6 +15,7 @@ from weavedns.cluster.remembered import RememberedPeers
 from weavedns.config import Settings
 from weavedns.errors import PeerError, WeaveError
 from weavedns.records.catalog import Catalog, Change
+from weavenet.ipam.allocator import Wanted
 from weavenet.network import WeaveNetwork
 from weavenet.ringfile import RingFile
 from weavenet.ringkeeper import RingKeeper
@@ -110,6 +112,23 @@ class Hosts:
         parts.callback(tasks.create_task(self._remember(self.cluster)).cancel)
         if self.sharing is not None:
             parts.callback(tasks.create_task(self.sharing.run()).cancel)
+
+    async def claim_dns(
+        self, parts: contextlib.AsyncExitStack, carried: Collection[IPv4Address]
+    ) -> IPv4Address | None:
+        """This peer's DNS address; None when others have to give one. Raises AddressInUseError, NoAddressError."""
+        asked = self._settings.dns_address
+        if asked is not None and asked not in carried:
+            # Who has it is to be heard first, from those that are there.
+            await self.join(parts)
+            await self.ready()
+        if self.sharing is None:
+            return None
+        found = self.sharing.allocator.claim_dns(asked, carried, asyncio.get_running_loop().time())
+        if isinstance(found, Wanted):
+            return None
+        self.sharing.claimed()
+        return found
 
     async def forget_others(self) -> None:
         """Nothing of the others is to be known at the next launch."""

@@ -126,6 +126,7 @@ def ipam(sharing: Sharing, name: str) -> dict[str, Any]:
             }
             for each in status.shares
         ],
+        "unowned": status.unowned,
         "waits_for": list(status.waits_for),
         "wants": status.wants,
         "troubles": list(status.troubles),
@@ -136,6 +137,8 @@ def ipam(sharing: Sharing, name: str) -> dict[str, Any]:
 def ipam_text(report: dict[str, Any]) -> str:
     """The same for people."""
     lines = [_share(each) for each in report["shares"]]
+    if report["unowned"]:
+        lines.append(f"nobody owns {report['unowned']}: the range was smaller when it was shared out")
     if report["waits_for"]:
         waits = ", ".join(report["waits_for"])
         lines.append(f"not shared out yet: waiting for {waits}; 'weavenet ipam seed' does without")

@@ -166,7 +166,7 @@ class Allocator:
     def conflicts(self) -> list[Conflict]:
         """The addresses in use here that are in use on another host too, lowest first."""
         return [
-            Conflict(claim.interface.ip, (self._label(claim), *users))
+            Conflict(claim.interface.ip, (self._label(claim), *users), dns=claim.holder == DNS_HOLDER)
             for number, claim in sorted(self._claims.items())
             if claim.held_until is None and (users := self._users_elsewhere(number))
         ]
@@ -243,7 +243,10 @@ class Allocator:
         order = list(free) if subnet == self.space.dns_subnet else sorted(free, key=lambda name: -free[name])
         owners = tuple(name for name in order if free[name])
         if not owners and (self._ring is None or self._ring.complete):
-            raise NoAddressError(f"no free address is left in {subnet}: detach a container or use another subnet")
+            cure = "detach a container or use another subnet"
+            if subnet == self.space.dns_subnet:
+                cure = "give all peers a larger --dns-subnet"
+            raise NoAddressError(f"no free address is left in {subnet}: {cure}")
         return Wanted(subnet, owners or tuple(order))
 
     def _runs(self, subnet: IPv4Network) -> list[Run]:

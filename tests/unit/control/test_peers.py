@@ -63,6 +63,7 @@ def test_the_status_of_addresses_says_who_is_waited_for_and_what_is_wrong() -> N
     ]
     report = {
         "shares": shares,
+        "unowned": 6,
         "waits_for": [],
         "wants": "no free address is left",
         "troubles": ["10.2.0.1 is in use"],
@@ -70,8 +71,9 @@ def test_the_status_of_addresses_says_who_is_waited_for_and_what_is_wrong() -> N
     text = peers.ipam_text(report)
     assert "h1 owns 7 (this host)\n" in text
     assert "h1 owned 5 before it lost its state directory: 'weavenet ipam takeover h1' inherits them" in text
+    assert "nobody owns 6: the range was smaller" in text
     assert "h2 owns 9 (not connected)" in text
     assert "no free address is left\n" in text
     assert "TROUBLE: 10.2.0.1 is in use" in text
-    waiting = peers.ipam_text({"shares": [], "waits_for": ["h3:6783"], "wants": "", "troubles": []})
+    waiting = peers.ipam_text({"shares": [], "unowned": 0, "waits_for": ["h3:6783"], "wants": "", "troubles": []})
     assert "waiting for h3:6783; 'weavenet ipam seed' does without" in waiting

@@ -30,14 +30,13 @@ from weavedns.dns.access import Access
 from weavedns.dns.answers import Answers, Zone
 from weavedns.dns.server import DnsServer
 from weavedns.dns.upstream import Upstreams, parse_resolv_conf
-from weavedns.errors import PeerError, WeaveError
+from weavedns.errors import PeerError, WeaveError, innermost
 from weavedns.records import names
 from weavedns.records.catalog import Catalog, Change
 from weavedns.registry import Registry
 from weavedns.zonefeed import ZoneFeed
 from weavedns.zones import ZoneWatcher
 from weavenet.attach import Attacher
-from weavenet.ipam.allocator import Wanted
 from weavenet.network import WeaveNetwork
 from weavenet.sharing import Sharing
 
@@ -160,7 +159,7 @@ class Daemon:
             self._in_background(self._follow_resolv_conf())
         if self._containers and self._network:
             await self._find_containers(self._containers, self._network, parts)
-        await self._hosts.join(parts, self._network)
+        await self._hosts.join(parts)
         await self._hosts.caught_up()
         await self._dns.start()
         self._hosts.serves()
@@ -178,7 +177,7 @@ class Daemon:
         )
         # First, as it shows whether there can be a network here at all.
         carried = await network.carried()
-        sharing = await self._hosts.open_sharing(parts)
+        sharing = await self._hosts.open_sharing(parts, network)
         dns_address = await self._dns_address(sharing, carried, parts, operations, listener)
         if dns_address is None:
             return False
@@ -220,16 +219,13 @@ class Daemon:
         listener: socket.socket,
     ) -> IPv4Address | None:
         """This peer's DNS address; a new peer has it given by others, and answers commands meanwhile."""
-        asked = self._settings.dns_address
-        found = sharing.allocator.claim_dns(asked, carried, time.monotonic())
-        if not isinstance(found, Wanted):
-            sharing.claimed()
+        if found := await self._hosts.claim_dns(parts, carried):
             return found
         # Its containers have no addresses of ours, as there is no bridge.
         sharing.recovered()
         operations.go_on_with(self._parts())
-        await self._hosts.join(parts, self._network)
-        giving = asyncio.create_task(sharing.dns_address(asked, carried))
+        await self._hosts.join(parts)
+        giving = asyncio.create_task(sharing.dns_address(self._settings.dns_address, carried))
         stopped = asyncio.create_task(self._stopped.wait())
         try:
             await asyncio.wait({giving, stopped}, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
@@ -258,7 +254,7 @@ class Daemon:
         await self._within(ENGINE_S if attached else RECOVERY_S, known)
         if not known.is_set():
             log.warning("no engine tells which containers are attached: their names are not answered until one does")
-        await self._hosts.join(parts, self._network)
+        await self._hosts.join(parts)
         await self._within(RECOVERY_S, containers.settled)
 
     async def _give_when(self, known: asyncio.Event) -> None:
@@ -287,8 +283,7 @@ class Daemon:
 
     def _waits_for(self) -> str:
         """Why there is no network part yet; empty when there is, or is to be none."""
-        sharing = self._hosts.sharing
-        return sharing.waits_for_dns() if sharing and self._network is None else ""
+        return "" if self._network or not self._hosts.sharing else self._hosts.sharing.waits_for_dns()
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Do something for as long as the daemon runs; if it fails, so does the daemon, loudly."""
@@ -361,6 +356,7 @@ class Daemon:
             if self._keeping:
                 self._keeping.cancel()
             await self._network.down()
+            await self._hosts.forget_others()
         # The answer to the command goes out before the socket closes.
         asyncio.get_running_loop().call_later(0.05, self._stopped.set)
 
@@ -379,4 +375,7 @@ def main(settings: Settings, log_level: str) -> None:
     sys.setswitchinterval(THREAD_SWITCH_S)
     process.allow_files()
     process.give_memory_back()
-    asyncio.run(Daemon(settings).run())
+    try:
+        asyncio.run(Daemon(settings).run())
+    except ExceptionGroup as group:
+        raise innermost(group) from None

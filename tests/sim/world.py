@@ -74,6 +74,8 @@ class Host:
     backlog: list[Callable[[], None]] = field(default_factory=list)
     events: list[tuple[float, Event]] = field(default_factory=list)
     wires: dict[int, tuple[Wire, int]] = field(default_factory=dict)
+    # When set, whoever drives the node takes its events, and is told here that there may be some.
+    on_pump: Callable[[], None] | None = None
     bytes_out: int = 0
     datagrams_out: int = 0
 
@@ -140,6 +142,14 @@ class World:
         # A second machine may wrongly bear a name that is in use.
         self.hosts[name if name not in self.hosts else f"{name}@{addr[0]}"] = host
         self._by_addr[addr] = host
+        node.start(self.now)
+        self._pump(host)
+        return host
+
+    def plug_in(self, addr: Address, node: Node, catalog: Catalog, on_pump: Callable[[], None]) -> Host:
+        """A node that somebody else made and drives, as a whole daemon does; it takes the place of an earlier one."""
+        host = Host(node.name, addr, node._core.config, catalog, node, on_pump=on_pump)
+        self.hosts[host.name] = self._by_addr[addr] = host
         node.start(self.now)
         self._pump(host)
         return host
@@ -248,6 +258,15 @@ class World:
             action(*arguments)
         self.now = until
 
+    def step(self, within: float | None) -> None:
+        """Let time pass until the next thing happens, or until so many seconds are over."""
+        if self._queue and (within is None or self._queue[0][0] <= self.now + within):
+            self.run(self._queue[0][0] - self.now)
+        elif within is not None:
+            self.now += within
+        else:
+            raise AssertionError("nothing will ever happen")
+
     def run_until(self, condition: Callable[[], bool], within: float, every: float = 0.0005) -> float:
         """Let time pass until something holds, looking `every` so often; returns how long that took."""
         start = self.now
@@ -270,7 +289,9 @@ class World:
             self._send(host, out)
         for action in node.stream_actions():
             self._act(host, action)
-        while (event := node.next_event()) is not None:
+        if host.on_pump is not None:
+            host.on_pump()
+        while host.on_pump is None and (event := node.next_event()) is not None:
             if not isinstance(event, RecordsChanged | FactsChanged):
                 host.events.append((now, event))
         due = node.get_timer()

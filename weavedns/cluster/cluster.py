@@ -12,7 +12,6 @@ import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 from random import SystemRandom
 
 from weavedns.config import Settings
@@ -51,6 +50,7 @@ log = logging.getLogger(__name__)
 CLUSTER = "weave"
 DNS_FACT = b"dns"
 OVERLAY_FACT = b"overlay"
+RANGE_FACT = b"range"
 # A peer without addresses to share says so.
 NO_NETWORK_FACT = b"no-network"
 # A peer that answers queries, which means that it knows what the others have, says so.
@@ -102,6 +102,8 @@ class Cluster:
         self._catalog = catalog
         self._hooks = hooks
         self._named = settings.peers
+        self._earlier: tuple[Address, ...] = ()
+        self._has_met = False
         self._answerers: dict[str, Answerer] = {}
         self._joining: dict[Address, asyncio.Future[None]] = {}
         self._refusals: dict[Address, str] = {}
@@ -130,14 +132,11 @@ class Cluster:
         self._transport.leaves = leaves
 
     @contextlib.asynccontextmanager
-    async def serving(self, *, also: Iterable[IPv4Address] = ()) -> AsyncIterator[None]:
-        """Be one of the peers until the block ends; `also` are where some were before a restart.
-
-        Raises ListenError.
-        """
+    async def serving(self) -> AsyncIterator[None]:
+        """Be one of the peers until the block ends; raises ListenError."""
         now = asyncio.get_running_loop().time()
-        for host in also:
-            self._node.join((str(host), self._port), now)
+        for addr in self._earlier:
+            self._node.join(addr, now)
         async with self._transport.serving(_ANYWHERE, self._port):
             self._serving = True
             waiting = asyncio.get_running_loop().call_later(MEET_S if self._node.seeds() else 0.0, self.met.set)
@@ -147,6 +146,10 @@ class Cluster:
             finally:
                 waiting.cancel()
                 self._serving = False
+
+    def expect(self, addresses: Iterable[Address]) -> None:
+        """Before `serving`: look for others where some were before a restart, too."""
+        self._earlier = tuple(dict.fromkeys([*self._earlier, *addresses]))
 
     # What this peer says.
 
@@ -209,14 +212,23 @@ class Cluster:
         return fact.data if fact else None
 
     def named(self) -> Mapping[str, str]:
-        """Those named at launch, each with the name of the peer that answered, maybe this one; "" before that."""
+        """Those named at launch, each with the name of the peer that answered, maybe this one; "" before that.
+
+        Until the first answer, those of an earlier life count as named: this peer is not the only one.
+        """
         seeds = self._node.seeds()
-        return {f"{host}:{port}": seeds.get((host, port), "") for host, port in self._named}
+        looked_for = dict.fromkeys([*self._named, *(() if self._has_met else self._earlier)])
+        return {f"{host}:{port}": seeds.get((host, port), "") for host, port in looked_for}
+
+    def whereabouts(self) -> list[Address] | None:
+        """Where the others are or were, but for those that left; None while none was met."""
+        return self._node.whereabouts() if self._has_met else None
 
     def refused(self) -> dict[Address, str]:
-        """Where this peer was not let in, and why."""
+        """Where this peer was not let in, and why; nobody waits for those of an earlier life once one was met."""
         seeds = self._node.seeds()
-        return {addr: why for addr, why in self._refusals.items() if not seeds.get(addr)}
+        stale = set(self._earlier) - set(self._named) if self._has_met else ()
+        return {addr: why for addr, why in self._refusals.items() if not seeds.get(addr) and addr not in stale}
 
     def strangers(self) -> dict[str, str]:
         """Whose packets are refused, and why."""
@@ -278,6 +290,7 @@ class Cluster:
     def _membership(self, event: Event) -> None:
         match event:
             case PeerJoined(name, addr, restarted):
+                self._has_met = True
                 log.info("peer %s at %s %s", name, addr[0], "has restarted" if restarted else "is there")
             case PeerSuspected(name, accuser):
                 log.info("peer %s does not answer %s", name, accuser)

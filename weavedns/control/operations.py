@@ -122,7 +122,7 @@ class Operations:
         """The weave network of this host as text."""
         network, sharing = self._parts.network, self._sharing()
         if network is None:
-            return peers.ipam_text(peers.ipam(sharing))
+            return peers.ipam_text(peers.ipam(sharing, self._parts.settings.name))
         return peers.network_text(network, sharing, self._parts.settings.name)
 
     def records(self) -> list[dict[str, Any]]:
@@ -255,7 +255,7 @@ class Operations:
         if parts.cluster:
             told["peers"] = peers.rows(parts.cluster, parts.catalog)
         if parts.sharing:
-            told["ipam"] = peers.ipam(parts.sharing)
+            told["ipam"] = peers.ipam(parts.sharing, parts.settings.name)
         return told
 
     def _cluster(self) -> Cluster:

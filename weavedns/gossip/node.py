@@ -108,6 +108,12 @@ class Node:
         """One other peer; to be read only."""
         return self._core.members.get(name)
 
+    def whereabouts(self) -> list[Address]:
+        """Where others are or were, but for those that left."""
+        members = self._core.members
+        graves = [(grave.host, grave.port) for _, grave in members.graves() if not grave.left]
+        return [*(peer.addr for peer in members), *graves]
+
     def seeds(self) -> dict[Address, str]:
         """Where to join, each with the name of the peer that it led to, maybe this one itself; "" before."""
         return self._rendezvous.seeds()

@@ -145,16 +145,8 @@ class Sharing:
         except RingWireError:
             self.malformed += 1
 
-    def differs(self, peer: str, how: str) -> None:
-        """A peer was launched with something that does not fit, in words; "" when all does."""
-        if how:
-            self._keeper.tell(f"settings of {peer}", how)
-        else:
-            self._keeper.troubles.pop(f"settings of {peer}", None)
-
     def forgotten(self, peer: str) -> None:
         """Drop the claims of a peer that left, or that was away for so long that nobody counts on its return."""
-        self.differs(peer, "")
         self.allocator.foreign.forget(peer)
 
     async def answer(self, peer: str, raw: bytes) -> bytes:

@@ -229,9 +229,13 @@ def test_a_wrong_password_is_refused_and_both_sides_say_so(hosts: Hosts) -> None
 
 @pytest.mark.parametrize(
     ("flag", "usual", "other"),
-    [("--domain", "weave.local", "corp.example"), ("--range", "10.2.0.0/16", "10.32.0.0/16")],
+    [
+        ("--domain", "weave.local", "corp.example"),
+        ("--range", "10.2.0.0/16", "10.32.0.0/16"),
+        ("--overlay-port", "6784", "6785"),
+    ],
 )
-def test_a_peer_with_another_domain_or_range_is_refused_and_both_sides_say_so(
+def test_a_peer_with_another_domain_range_or_port_is_refused_and_both_sides_say_so(
     hosts: Hosts, flag: str, usual: str, other: str
 ) -> None:
     one, two, three = hosts

@@ -1,13 +1,13 @@
 """Carries what the sharing of addresses says to other peers: claims and stretches as facts, questions as requests.
 
-Knows nothing of what it carries. Peers of another range are not among those that share.
+Knows nothing of what it carries.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from weavedns.cluster.cluster import NO_NETWORK_FACT, RANGE_FACT, Cluster
+from weavedns.cluster.cluster import NO_NETWORK_FACT, Cluster
 from weavedns.cluster.parcels import KIND, Parcels
 from weavedns.errors import PeerError
 from weavedns.records.catalog import Catalog
@@ -15,7 +15,6 @@ from weavedns.records.log import FactKind
 from weavenet.errors import PeerError as NoPeerError
 from weavenet.sharing import RING_KEY, Sharing
 
-_SHOWN_BYTES = 18  # the longest network
 _CARRIED = (FactKind.CLAIM, FactKind.RING)
 
 
@@ -24,11 +23,9 @@ class Carrier:
 
     sharing: Sharing
 
-    def __init__(self, cluster: Cluster | None, catalog: Catalog, space: bytes) -> None:
+    def __init__(self, cluster: Cluster | None, catalog: Catalog) -> None:
         self._cluster = cluster
         self._catalog = catalog
-        # The range and the DNS subnet of this peer, as it tells them.
-        self._space = space
         # What `sharing` was told that each peer says.
         self._heard: dict[str, dict[bytes, bytes]] = {}
         if cluster is not None:
@@ -78,9 +75,7 @@ class Carrier:
         replica = self._catalog.replica(owner)
         if replica is None:
             return  # it left, which is told as such
-        self.sharing.differs(owner, self._difference(owner))
-        carried = _CARRIED if self._shares(owner) else (FactKind.CLAIM,)
-        now = {key: fact.data for (kind, key), fact in replica.facts.items() if kind in carried}
+        now = {key: fact.data for (kind, key), fact in replica.facts.items() if kind in _CARRIED}
         before = self._heard.get(owner, {})
         self._heard[owner] = now
         for key in before.keys() - now.keys():
@@ -95,28 +90,8 @@ class Carrier:
         self.sharing.forgotten(peer)
 
     async def _asked(self, peer: str, question: bytes) -> bytes:
-        if not self._shares(peer):
-            raise PeerError(self._difference(peer) or f"{peer} has no network")
         return await self.sharing.answer(peer, question)
 
     def _shares(self, peer: str) -> bool:
-        """Whether a peer has a network, of this peer's range as far as it has told that."""
-        cluster = self._cluster
-        if cluster is None or cluster.told(peer, NO_NETWORK_FACT) is not None:
-            return False
-        told = cluster.told(peer, RANGE_FACT)
-        return told is None or told.split()[:1] == self._space.split()[:1]
-
-    def _difference(self, peer: str) -> str:
-        """What a peer was launched with that does not fit to what this one was, in words; "" when all does."""
-        told = self._cluster.told(peer, RANGE_FACT) if self._cluster else None
-        for flag, here, there in zip(
-            ("--range", "--dns-subnet"), self._space.split(), (told or b"").split(), strict=False
-        ):
-            if there != here:
-                text = there[:_SHOWN_BYTES].decode("ascii", "replace")
-                return (
-                    f"peer {peer} was launched with {flag} {text if text.isprintable() else '?'}, "
-                    f"this one with {here.decode()}: give all peers the same"
-                )
-        return ""
+        """Whether a peer has a network."""
+        return self._cluster is not None and self._cluster.told(peer, NO_NETWORK_FACT) is None

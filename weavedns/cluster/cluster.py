@@ -49,8 +49,6 @@ log = logging.getLogger(__name__)
 
 CLUSTER = "weave"
 DNS_FACT = b"dns"
-OVERLAY_FACT = b"overlay"
-RANGE_FACT = b"range"
 # A peer without addresses to share says so.
 NO_NETWORK_FACT = b"no-network"
 # A peer that answers queries, which means that it knows what the others have, says so.
@@ -116,7 +114,12 @@ class Cluster:
             seeds=settings.peers,
             cluster=CLUSTER,
             keyring=Keyring.from_passwords(settings.passwords, CLUSTER),
-            terms={"--domain": names.render(settings.domain), "--range": str(settings.weave_range)},
+            terms={
+                "--domain": names.render(settings.domain),
+                "--range": str(settings.weave_range),
+                "--dns-subnet": str(settings.dns_subnet),
+                "--overlay-port": str(settings.overlay_port),
+            },
             profile=_PROFILES[settings.profile],
         )
         self._node = Node(config, catalog, SystemRandom(), wall_ms=int(time.time() * 1000))

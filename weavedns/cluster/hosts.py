@@ -12,8 +12,6 @@ from weavedns.cluster.addresses import Carrier
 from weavedns.cluster.cluster import (
     DNS_FACT,
     NO_NETWORK_FACT,
-    OVERLAY_FACT,
-    RANGE_FACT,
     SERVES_FACT,
     Cluster,
     Hooks,
@@ -57,8 +55,7 @@ class Hosts:
         if settings.port is not None:
             self.cluster = Cluster(settings, catalog, Hooks(publish, self._facts_changed, self._left, lost_name))
         self.sharing: Sharing | None = None
-        self._space = f"{settings.weave_range} {settings.dns_subnet}".encode()
-        self._carrier = Carrier(self.cluster, catalog, self._space)
+        self._carrier = Carrier(self.cluster, catalog)
         self._remembered = RememberedPeers(settings.state_dir / "peers")
         self._joined = False
         self._remembers = True
@@ -135,8 +132,6 @@ class Hosts:
         if self.sharing is None:
             self.cluster.tell(NO_NETWORK_FACT, b"")
             await self._recall(None)
-        else:
-            self.cluster.tell(RANGE_FACT, self._space)
         await parts.enter_async_context(self.cluster.serving())
         tasks = await parts.enter_async_context(asyncio.TaskGroup())
         parts.callback(tasks.create_task(self._remember(self.cluster)).cancel)
@@ -169,7 +164,6 @@ class Hosts:
         """What keeps the overlay and the containers' resolvers in step, once this peer has its DNS address."""
         if self.cluster:
             self.cluster.tell(DNS_FACT, network.dns_address.packed)
-            self.cluster.tell(OVERLAY_FACT, self._settings.overlay_port.to_bytes(2, "big"))
         return Reach(self.cluster, network, self._settings.overlay_port)
 
     async def _recall(self, network: WeaveNetwork | None) -> None:

@@ -68,7 +68,7 @@ class Reach:
         if not hosts and not self._network.overlay_device:
             return
         await self._network.reach_out(self._port)
-        if await self._network.set_peers(hosts):
+        if await self._network.set_peers(hosts, also_from=self._sources()):
             await attacher.refresh_interfaces()
 
     def _hosts(self) -> set[IPv4Address]:
@@ -81,6 +81,11 @@ class Reach:
                     hosts.add(IPv4Address(peer.host))
                 self._check_port(peer.name, cluster.told(peer.name, OVERLAY_FACT))
         return hosts
+
+    def _sources(self) -> set[IPv4Address]:
+        """Other addresses that peers' packets come from, as a host with several uses the nearest."""
+        peers = self._cluster.peers() if self._cluster else ()
+        return {IPv4Address(peer.source) for peer in peers if peer.source}
 
     def _check_port(self, peer: str, told: bytes | None) -> None:
         if told is None or int.from_bytes(told, "big") == self._port or peer in self._complained:

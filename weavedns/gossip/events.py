@@ -63,6 +63,13 @@ class PeerReturned:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerMoved:
+    """A peer is at another address than before, or its datagrams come from another one."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class PeerLeft:
     """A peer is gone for good, and its records with it."""
 
@@ -141,6 +148,7 @@ Event = (
     | PeerCleared
     | PeerLost
     | PeerReturned
+    | PeerMoved
     | PeerLeft
     | JoinedCluster
     | JoinRefused

@@ -78,6 +78,8 @@ class Peer:
     since: float
     accuser: str = ""
     suspicion: Suspicion | None = None
+    # Where its datagrams come from, when that is not where it is to be reached.
+    source: str = ""
 
     @property
     def addr(self) -> tuple[str, int]:

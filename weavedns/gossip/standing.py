@@ -16,6 +16,7 @@ from weavedns.gossip.events import (
     PeerJoined,
     PeerLeft,
     PeerLost,
+    PeerMoved,
     PeerReturned,
     PeerSuspected,
 )
@@ -234,6 +235,8 @@ class Standing:
                 self._arm(peer)
             case Move.CONFIRMED:
                 self._arm(peer)
+            case Move.CHANGED:
+                core.tell(PeerMoved(peer.name))
             case Move.CLEARED:
                 core.tell(PeerCleared(peer.name))
             case Move.RETURNED:

@@ -15,6 +15,7 @@ from weavedns.gossip.core import Core
 from weavedns.gossip.events import Address, JoinRefused, NameConflict
 from weavedns.gossip.membership import Peer
 from weavedns.gossip.message import Open, Ping, Purpose, Reason, Refuse, State
+from weavedns.gossip.seal import Rejection
 from weavedns.gossip.session import Sessions
 from weavedns.gossip.spread import Spread
 from weavedns.gossip.standing import NAME_CHECK_PINGS, NAME_CHECK_S, Standing
@@ -219,7 +220,7 @@ class Links:
             self._begin(link, message, now)
             return
         link.purpose = message.purpose
-        why = self._objection(message, link)
+        why = self._objection(message, link, now)
         if why is not None:
             self._refuse(link, why, now)
         elif message.purpose is Purpose.PROBE:
@@ -244,12 +245,14 @@ class Links:
         core.stats.syncs += 1
         self._actions.append(Send(link.number))
 
-    def _objection(self, message: Open, link: Link) -> Refuse | None:
+    def _objection(self, message: Open, link: Link, now: float) -> Refuse | None:
         core = self._core
         said = message.peer
         if message.cluster != core.config.cluster:
-            text = f"this is cluster {core.config.cluster[:60]!r}, not {message.cluster[:60]!r}"
-            return Refuse(Reason.OTHER_CLUSTER, text)
+            theirs, ours = message.cluster[:60], core.config.cluster[:60]
+            core.stats.rejected[Rejection.OTHER_CLUSTER.name.lower()] += 1
+            self.stranger(link.addr, f"of cluster {theirs!r}, and this is {ours!r}: is --cluster right there?", now)
+            return Refuse(Reason.OTHER_CLUSTER, f"it is of cluster {ours!r}, this one of {theirs!r}: see --cluster")
         if said.name == core.name:
             if said.boot == core.boot:
                 return Refuse(Reason.UNEXPECTED, "that is this peer itself")
@@ -322,7 +325,7 @@ class Links:
     def _add(self, purpose: Purpose, addr: Address, now: float, *, outbound: bool) -> Link:
         self._number += 1
         core = self._core
-        stream = Stream(core.config.keyring, core.header, core.rng.randbytes, initiator=outbound)
+        stream = Stream(core.sealer.keyring, core.header, core.rng.randbytes, initiator=outbound)
         link = Link(self._number, addr, stream, purpose, outbound)
         self._links[self._number] = link
         core.timers.set(("link", self._number), now + UNAUTHENTICATED_S)

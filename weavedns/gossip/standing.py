@@ -238,8 +238,10 @@ class Standing:
             case Move.CHANGED:
                 core.tell(PeerMoved(peer.name))
             case Move.CLEARED:
+                core.stats.suspicions_cleared += 1
                 core.tell(PeerCleared(peer.name))
             case Move.RETURNED:
+                core.stats.returns += 1
                 core.changed(core.catalog.unhide(peer.name))
                 core.tell(PeerReturned(peer.name))
                 core.tell(FactsChanged(peer.name))

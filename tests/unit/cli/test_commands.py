@@ -255,6 +255,11 @@ def test_status_prints_the_text_as_it_is_or_the_report(fake: FakeDaemon) -> None
     assert json.loads(call("weavedns status dns --format json").output) == {"records": 3}
 
 
+def test_the_status_of_peers_has_what_gossip_counted(fake: FakeDaemon) -> None:
+    fake.answers = ["peers: none\n", {"peers": [], "gossip": {"syncs": 3}, "dns": {}}]
+    assert json.loads(call("weavedns status peers --format json").output) == {"peers": [], "gossip": {"syncs": 3}}
+
+
 def test_stop_waits_until_nobody_answers(fake: FakeDaemon) -> None:
     fake.answers = [{}, "weave.local.\n", "weave.local.\n", NoDaemonError("gone")]
     assert call("weavedns stop").exit_code == 0

@@ -13,7 +13,7 @@ from tests.lab.engine import Engine
 from tests.lab.sandbox import LabError, Sandbox
 from tests.lab.wait import wait_until
 
-DAEMON_DEADLINE_S = 20.0
+DAEMON_DEADLINE_S = 60.0
 DNS_ADDRESS = "10.2.254.1"  # of the first host, when nothing else is asked for
 HTTP_READY = "http://127.0.0.1:6782/ready"
 

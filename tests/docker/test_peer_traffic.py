@@ -103,7 +103,12 @@ STRANGERS = {
     ],
     "": [
         (["--password", PASSWORD], "it has no password, and this peer has one", "encrypted although", "encrypted"),
-        (["--cluster", "shop"], "it is of cluster 'weave', this one of 'shop'", "of cluster 'shop'", "other_cluster"),
+        (
+            ["--cluster", "shop"],
+            "it has cluster weave, and this peer",
+            "it has cluster shop, and this",
+            "other_terms",
+        ),
     ],
 }
 

@@ -103,9 +103,9 @@ def test_a_peer_of_another_cluster_is_refused_and_both_say_why() -> None:
     world.run(3.0)
     assert not len(stranger.catalog)
     assert agree(hosts)
-    assert "'weave', this one of 'shop'" in stranger.happened(JoinRefused)[0][1].text
-    assert "of cluster 'shop'" in hosts[0].happened(StrangerRejected)[0][1].why
-    assert hosts[0].node.stats.rejected["other_cluster"] > 0
+    assert "it has cluster weave, and this peer cluster shop" in stranger.happened(JoinRefused)[0][1].text
+    assert "it has cluster shop, and this peer cluster weave" in hosts[0].happened(StrangerRejected)[0][1].why
+    assert hosts[0].node.stats.rejected["other_terms"] > 0
 
 
 def test_the_address_that_a_peers_datagrams_come_from_is_known() -> None:

@@ -250,9 +250,9 @@ class Links:
         said = message.peer
         if message.cluster != core.config.cluster:
             theirs, ours = message.cluster[:60], core.config.cluster[:60]
-            core.stats.rejected[Rejection.OTHER_CLUSTER.name.lower()] += 1
-            self.stranger(link.addr, f"of cluster {theirs!r}, and this is {ours!r}: is --cluster right there?", now)
-            return Refuse(Reason.OTHER_CLUSTER, f"it is of cluster {ours!r}, this one of {theirs!r}: see --cluster")
+            core.stats.rejected[Rejection.OTHER_TERMS.name.lower()] += 1
+            self.stranger(link.addr, _difference(theirs, ours), now)
+            return Refuse(Reason.OTHER_CLUSTER, _difference(ours, theirs))
         if said.name == core.name:
             if said.boot == core.boot:
                 return Refuse(Reason.UNEXPECTED, "that is this peer itself")
@@ -342,3 +342,8 @@ class Links:
         if link.done is not None:
             done, link.done = link.done, None
             done(ok, link.peer if ok else why, now)
+
+
+def _difference(theirs: str, ours: str) -> str:
+    """What two peers do not agree on, in words of the one who is of the cluster `ours`."""
+    return f"it has cluster {theirs}, and this peer cluster {ours}; all peers need the same"

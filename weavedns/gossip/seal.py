@@ -47,8 +47,8 @@ class Rejection(StrEnum):
     FORGED = "forged or damaged"
     REPLAYED = "a repetition"
     CHALLENGED = "from a boot that has yet to prove itself"
+    OTHER_TERMS = "of another --cluster: all peers need the same"
     TOO_MANY = "too many from one source"
-    OTHER_CLUSTER = "of another --cluster"
 
 
 class Header(NamedTuple):

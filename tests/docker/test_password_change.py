@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import signal
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 
-from tests.docker.hosts import SOON_S, Hosts, connected, hosts, launch_all, own_address, states, three, told, wait_for
+from tests.docker.hosts import (
+    SOON_S,
+    Hosts,
+    connected,
+    hosts,
+    launch_all,
+    own_address,
+    report,
+    states,
+    three,
+    told,
+    wait_for,
+)
 from tests.lab import Host, wait_until
 
 __all__ = ["hosts", "three"]
@@ -33,7 +45,7 @@ def write(host: Host, lines: Sequence[str]) -> None:
 
 
 def gossip(host: Host) -> dict[str, Any]:
-    counted: dict[str, Any] = json.loads(host.run("weavedns", "status", "--format", "json").stdout)["gossip"]
+    counted: dict[str, Any] = report(host)["gossip"]  # type: ignore[assignment]
     return counted
 
 
@@ -124,7 +136,7 @@ def test_a_password_is_changed_without_a_restart_and_no_name_is_missed(hosts: Ho
     wait_until(lambda: "the passwords of before stay valid" in (hosts[0].daemon.log if hosts[0].daemon else ""))
     assert states(hosts[0]) == ["connected", "connected"]
     # Who has the old password is a stranger now.
-    hosts[2].run("weavedns", "stop")
+    hosts[2].kill_daemon(signal.SIGTERM)
     write(hosts[2], ["old one"])
     late = hosts[2].start_daemon(hosts[0].address, "--password-file", FILE, wait=False)
     wait_until(lambda: "it has another password" in late.log, STARTED_S, what=lambda: told(hosts))

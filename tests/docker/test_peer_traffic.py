@@ -23,6 +23,7 @@ from tests.docker.hosts import (
     own_address,
     peers,
     reaches,
+    report,
     run,
     states,
     three,
@@ -83,8 +84,7 @@ def log_of(host: Host) -> str:
 
 
 def gossip(host: Host) -> dict[str, Any]:
-    found = json.loads(host.run("weavedns", "status", "peers", "--format", "json").stdout)
-    counted: dict[str, Any] = found["gossip"]
+    counted: dict[str, Any] = report(host)["gossip"]  # type: ignore[assignment]
     return counted
 
 

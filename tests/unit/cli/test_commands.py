@@ -151,7 +151,9 @@ def test_launch_hands_its_settings_to_the_daemon(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(daemon, "main", lambda settings, level: launched.append((settings, level)))
     path = tmp_path / "own.toml"
     path.write_text('range = "10.32.0.0/16"\nno-http = true\nlisten = ["192.0.2.1"]\n')
-    flags = "--ttl 9 --zones /one --zones /two --log-level debug --attach none --state-dir /s --socket /run/s"
+    (tmp_path / "password").write_text("new\nold\n")
+    flags = f"--cluster shop --max-peer-records 5000 --password-file {tmp_path}/password "
+    flags += "--ttl 9 --zones /one --zones /two --log-level debug --attach none --state-dir /s --socket /run/s"
     result = call(f"weavedns --config {path} launch {flags}", env={"WEAVEDNS_DOMAIN": "shop.example"})
     assert result.exit_code == 0, result.output
     ((settings, level),) = launched
@@ -161,6 +163,8 @@ def test_launch_hands_its_settings_to_the_daemon(monkeypatch: pytest.MonkeyPatch
     assert settings.zones == (Path("/one"), Path("/two"))
     assert (settings.state_dir, settings.socket) == (Path("/s"), Path("/run/s"))
     assert settings.name == socket.gethostname()
+    assert (settings.cluster, settings.max_peer_records) == ("shop", 5000)
+    assert (settings.passwords, settings.password_file) == (("new", "old"), tmp_path / "password")
 
 
 @pytest.mark.parametrize(

@@ -133,13 +133,26 @@ _LEVELS = ["debug", "info", "warning", "error"]
     "--password-file",
     type=FilePath(),
     show_default=False,
-    help="The same in a file; a second line is a password that is valid too, while it is being changed.",
+    help="The same in a file, which is followed; a second line is a password that is valid too, while it is being"
+    " changed.",
 )
 @setting(
     "--profile",
     type=click.Choice(["fast", "lan"]),
     default=config.DEFAULT_PROFILE,
     help="How soon a peer that does not answer is believed gone: about 4 s, or 10 s with less traffic.",
+)
+@setting(
+    "--cluster",
+    default=config.DEFAULT_CLUSTER,
+    metavar="NAME",
+    help="The cluster's name, the same on all hosts; peers of another one are refused.",
+)
+@setting(
+    "--max-peer-records",
+    type=int,
+    default=config.DEFAULT_PEER_RECORDS,
+    help="How many records of each other peer are kept here; the rest is not answered.",
 )
 @setting("--no-network", is_flag=True, help="DNS only: no bridge, no containers; needs no root, but a --listen.")
 @setting("--log-level", type=click.Choice(_LEVELS), default="info", help="How much is told on stderr.")
@@ -164,7 +177,11 @@ def launch(
     try:
         passwords = config.passwords(password, password_file)
         settings = config.settings(
-            http=None if no_http else http, network=not no_network, passwords=passwords, **values
+            http=None if no_http else http,
+            network=not no_network,
+            passwords=passwords,
+            password_file=password_file,
+            **values,
         )
     except ConfigError as exc:
         raise click.UsageError(str(exc)) from exc
@@ -206,7 +223,11 @@ def status(section: str, form: str, client: Client) -> None:
     text = client.call("GET", "/status", query={"section": section})
     if form == "json":
         report = client.call("GET", "/report")
-        click.echo(json.dumps(report[section] if section else report))
+        if section == "peers":
+            report = {"peers": report["peers"], "gossip": report["gossip"]}
+        elif section:
+            report = report[section]
+        click.echo(json.dumps(report))
     else:
         click.echo(text, nl=False)
 

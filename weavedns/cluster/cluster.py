@@ -11,9 +11,11 @@ import logging
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from random import SystemRandom
+from typing import Any
 
+from weavedns.cluster.passwords import PasswordFile
 from weavedns.config import Settings
 from weavedns.errors import PeerError
 from weavedns.gossip.core import Config
@@ -47,7 +49,6 @@ from weavedns.records.log import FactKind
 
 log = logging.getLogger(__name__)
 
-CLUSTER = "weave"
 DNS_FACT = b"dns"
 # A peer without addresses to share says so.
 NO_NETWORK_FACT = b"no-network"
@@ -64,9 +65,9 @@ _STATES = {State.ALIVE: "connected", State.SUSPECT: "suspect", State.DEAD: "gone
 _REFUSED = {
     str(Rejection.PLAINTEXT): "it has no password, and this peer has one",
     str(Rejection.ENCRYPTED): "it has a password, and this peer has none: give --password",
-    str(Rejection.UNKNOWN_KEY): "it has another password",
-    str(Rejection.FORGED): "it has another password",
-    str(Rejection.OTHER_TERMS): "it has another --domain or --range",
+    str(Rejection.UNKNOWN_KEY): "it has another password, or another --cluster",
+    str(Rejection.FORGED): "it has another password, or another --cluster",
+    str(Rejection.OTHER_TERMS): "it has another --cluster, --domain, --range, --dns-subnet or --overlay-port",
 }
 
 Answerer = Callable[[str, bytes], Awaitable[bytes]]
@@ -112,8 +113,8 @@ class Cluster:
             settings.advertise,
             self._port,
             seeds=settings.peers,
-            cluster=CLUSTER,
-            keyring=Keyring.from_passwords(settings.passwords, CLUSTER),
+            cluster=settings.cluster,
+            keyring=Keyring.from_passwords(settings.passwords, settings.cluster),
             terms={
                 "--domain": names.render(settings.domain),
                 "--range": str(settings.weave_range),
@@ -123,6 +124,11 @@ class Cluster:
             profile=_PROFILES[settings.profile],
         )
         self._node = Node(config, catalog, SystemRandom(), wall_ms=int(time.time() * 1000))
+        self._password_file: PasswordFile | None = None
+        if settings.password_file is not None:
+            self._password_file = PasswordFile(
+                settings.password_file, settings.cluster, settings.passwords, self._node.rekey
+            )
         self._transport = Transport(self._node, on_event=self._happened, on_request=self._asked)
 
     @property
@@ -144,10 +150,13 @@ class Cluster:
             self._serving = True
             waiting = asyncio.get_running_loop().call_later(MEET_S if self._node.seeds() else 0.0, self.met.set)
             self._see_whether_caught_up()
+            following = asyncio.create_task(self._password_file.follow()) if self._password_file else None
             try:
                 yield
             finally:
                 waiting.cancel()
+                if following is not None:
+                    following.cancel()
                 self._serving = False
 
     def expect(self, addresses: Iterable[Address]) -> None:
@@ -246,6 +255,17 @@ class Cluster:
     def port(self) -> int:
         """Where peers are heard."""
         return self._port
+
+    def gossip(self) -> dict[str, Any]:
+        """What was sent, heard, refused and believed since the launch, and the numbers of the valid keys."""
+        stats = self._node.stats
+        return {
+            **{each.name: getattr(stats, each.name) for each in fields(stats) if each.name != "rejected"},
+            "datagrams_dropped": self._transport.datagrams_dropped,
+            "refused": {why.name.lower(): stats.rejected[why.name.lower()] for why in Rejection},
+            "health": self._node.health,
+            "keys": [key.number for key in self._node.keyring.keys],
+        }
 
     def state_of(self, peer: Peer) -> str:
         """How a peer is, in a word or two."""

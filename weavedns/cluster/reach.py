@@ -69,7 +69,7 @@ class Reach:
         if not hosts and not self._network.overlay_device:
             return
         await self._network.reach_out(self._port)
-        if await self._network.set_peers(hosts):
+        if await self._network.set_peers(hosts, also_from=self._sources()):
             await attacher.refresh_interfaces()
 
     def _hosts(self) -> set[IPv4Address]:
@@ -81,6 +81,11 @@ class Reach:
                 with contextlib.suppress(AddressValueError):
                     hosts.add(IPv4Address(peer.host))
         return hosts
+
+    def _sources(self) -> set[IPv4Address]:
+        """Other addresses that peers' packets come from, as a host with several uses the nearest."""
+        peers = self._cluster.peers() if self._cluster else ()
+        return {IPv4Address(peer.source) for peer in peers if peer.source}
 
     def _dns_of(self, peer: str) -> bytes | None:
         told = self._cluster.told(peer, DNS_FACT) if self._cluster else None

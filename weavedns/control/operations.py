@@ -254,6 +254,7 @@ class Operations:
         told: dict[str, Any] = {}
         if parts.cluster:
             told["peers"] = peers.rows(parts.cluster, parts.catalog)
+            told["gossip"] = parts.cluster.gossip()
         if parts.sharing:
             told["ipam"] = peers.ipam(parts.sharing, parts.settings.name)
         return told
@@ -340,7 +341,7 @@ def _section(section: str, report: dict[str, Any]) -> str:
         case "upstream":
             return upstream_status.text(report["upstream"])
         case "peers":
-            return peers.text(report["peers"])
+            return peers.text(report["peers"]) + peers.gossip_text(report["gossip"])
         case "ipam":
             return peers.ipam_text(report["ipam"])
         case "containers":

@@ -88,6 +88,7 @@ def rows(cluster: Cluster, catalog: Catalog) -> list[dict[str, Any]]:
             "state": cluster.state_of(peer),
             "dns": str(IPv4Address(dns)) if dns and len(dns) == 4 else None,  # noqa: PLR2004 - an IPv4 address
             "records": replica.size - len(replica.facts) if replica else 0,
+            "over_limit": replica.partial if replica else False,
         })  # fmt: skip
     for (host, port), why in cluster.refused().items():
         found.append({"peer": None, "address": host, "port": port, "state": "refused", "why": why})
@@ -109,10 +110,34 @@ def text(found: Sequence[dict[str, Any]]) -> str:
             lines.append(why)
         else:
             dns = f", DNS address {row['dns']}" if row["dns"] else ""
-            lines.append(f"{row['peer']} at {row['address']}: {row['state']}{dns}, {row['records']} records")
+            more = ", MORE ARE LEFT OUT (--max-peer-records)" if row["over_limit"] else ""
+            lines.append(f"{row['peer']} at {row['address']}: {row['state']}{dns}, {row['records']} records{more}")
     return "".join(
         f"{'peers' if not at else '':>14}{' ' if at else ':'} {line}\n" for at, line in enumerate(lines)
     ) or (f"{'peers':>14}: none\n")
+
+
+def gossip_text(found: dict[str, Any]) -> str:
+    """What gossip counted, as lines for people."""
+    refused = ", ".join(f"{count} {why.replace('_', ' ')}" for why, count in found["refused"].items() if count)
+    keys = found["keys"]
+    password = f"sealed with key {keys[0]}" if keys else "no password: nothing is encrypted"
+    lines = {
+        "password": password + "".join(f", key {key} is valid too" for key in keys[1:]),
+        "gossip in": f"{found['datagrams_in']} packets, {found['bytes_in'] + found['stream_bytes_in']} bytes",
+        "gossip out": f"{found['datagrams_out']} packets, {found['bytes_out'] + found['stream_bytes_out']} bytes"
+        + (f", {found['datagrams_dropped']} dropped unsent" if found["datagrams_dropped"] else ""),
+        "refused": ", ".join(each for each in (refused, _count(found["malformed"], "malformed messages")) if each)
+        or "nothing",
+        "syncs": f"{found['syncs']}, {found['syncs_refused']} refused as busy; {found['pulls']} pulls of gaps",
+        "suspicions": f"{found['suspicions']} raised here, {found['suspicions_cleared']} proved false; "
+        f"{found['deaths']} peers believed gone, {found['returns']} came back as they were",
+    }
+    return "".join(f"{label:>14}: {value}\n" for label, value in lines.items())
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number else ""
 
 
 def ipam(sharing: Sharing, name: str) -> dict[str, Any]:

@@ -55,8 +55,12 @@ class Stats:
     malformed: int = 0
     syncs: int = 0
     syncs_refused: int = 0
+    # Suspicions that this node raised, those of anybody that the suspect cleared, peers that were believed dead, and
+    # those of them that came back as they were.
     suspicions: int = 0
+    suspicions_cleared: int = 0
     deaths: int = 0
+    returns: int = 0
     pulls: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
 

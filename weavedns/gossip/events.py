@@ -70,6 +70,13 @@ class PeerReturned:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerMoved:
+    """A peer is at another address than before, or its datagrams come from another one."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class PeerLeft:
     """A peer is gone for good, and its records with it."""
 
@@ -149,6 +156,7 @@ Event = (
     | PeerDown
     | PeerLost
     | PeerReturned
+    | PeerMoved
     | PeerLeft
     | JoinedCluster
     | JoinRefused

@@ -15,6 +15,7 @@ from weavedns.gossip.core import Core
 from weavedns.gossip.events import Address, JoinRefused, NameConflict
 from weavedns.gossip.membership import Peer
 from weavedns.gossip.message import MAX_TEXT, Open, Ping, Purpose, Reason, Refuse, State
+from weavedns.gossip.seal import Rejection
 from weavedns.gossip.session import Sessions
 from weavedns.gossip.spread import Spread
 from weavedns.gossip.standing import NAME_CHECK_PINGS, NAME_CHECK_S, Standing
@@ -258,9 +259,10 @@ class Links:
     def _objection(self, message: Open, link: Link, now: float) -> Refuse | None:
         core = self._core
         said = message.peer
-        ours = {"cluster": core.config.cluster, **core.config.terms}
-        theirs = {"cluster": message.cluster, **message.terms}
+        ours = {"--cluster": core.config.cluster, **core.config.terms}
+        theirs = {"--cluster": message.cluster, **message.terms}
         if ours != theirs:
+            core.stats.rejected[Rejection.OTHER_TERMS.name.lower()] += 1
             self.stranger(link.addr, _difference(theirs, ours), now)
             return Refuse(Reason.OTHER_CLUSTER, _difference(ours, theirs)[:MAX_TEXT])
         if said.name == core.name:
@@ -335,7 +337,7 @@ class Links:
     def _add(self, purpose: Purpose, addr: Address, now: float, *, outbound: bool) -> Link:
         self._number += 1
         core = self._core
-        stream = Stream(core.config.keyring, core.header, core.rng.randbytes, initiator=outbound)
+        stream = Stream(core.sealer.keyring, core.header, core.rng.randbytes, initiator=outbound)
         link = Link(self._number, addr, stream, purpose, outbound)
         self._links[self._number] = link
         core.timers.set(("link", self._number), now + UNAUTHENTICATED_S)

@@ -80,6 +80,8 @@ class Peer:
     suspicion: Suspicion | None = None
     # Believed dead, but its host answers: its containers are there, and their names are not hidden.
     host_there: bool = False
+    # Where its datagrams come from, when that is not where it is to be reached.
+    source: str = ""
 
     @property
     def addr(self) -> tuple[str, int]:

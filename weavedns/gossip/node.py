@@ -21,6 +21,7 @@ from weavedns.gossip.message import Leave, Suspect
 from weavedns.gossip.probe import Prober
 from weavedns.gossip.rendezvous import EXPIRE_EVERY_S, Rendezvous
 from weavedns.gossip.requests import DEFAULT_TIMEOUT_S, Requests
+from weavedns.gossip.seal import Keyring
 from weavedns.gossip.session import Sessions
 from weavedns.gossip.spread import Spread
 from weavedns.gossip.standing import Standing
@@ -99,6 +100,15 @@ class Node:
         stats.datagrams_out = self._core.outbox.datagrams
         stats.bytes_out = self._core.outbox.size_bytes
         return stats
+
+    @property
+    def keyring(self) -> Keyring:
+        """The keys that are valid now."""
+        return self._core.sealer.keyring
+
+    def rekey(self, keyring: Keyring) -> None:
+        """Use other keys from the next datagram and stream on."""
+        self._core.sealer.rekey(keyring)
 
     def peers(self) -> list[Peer]:
         """All other peers, dead ones too; to be read only."""

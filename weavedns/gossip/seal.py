@@ -45,12 +45,12 @@ class Rejection(StrEnum):
     MALFORMED = "malformed"
     PLAINTEXT = "plaintext although this cluster has a password"
     ENCRYPTED = "encrypted although no password is set here"
-    UNKNOWN_KEY = "sealed with another password"
+    UNKNOWN_KEY = "sealed with another password, or for another --cluster"
     OTHER_VERSION = "of another version of the peer protocol: run the same release of weavedns on all hosts"
     FORGED = "forged or damaged"
     REPLAYED = "a repetition"
     CHALLENGED = "from a boot that has yet to prove itself"
-    OTHER_TERMS = "of a cluster with another --domain or --range: all peers need the same"
+    OTHER_TERMS = "of a cluster with other settings: all peers need the same --cluster, --domain and --range"
     TOO_MANY = "too many from one source"
 
 
@@ -130,6 +130,11 @@ class Sealer:
         self.restart(incarnation)
 
     @property
+    def keyring(self) -> Keyring:
+        """The keys that are valid now."""
+        return self._keyring
+
+    @property
     def secure(self) -> bool:
         """Whether there is a password."""
         return bool(self._keyring.keys)
@@ -141,6 +146,7 @@ class Sealer:
 
     def restart(self, incarnation: int) -> None:
         """Seal as a new incarnation from here on; the counter goes on."""
+        self._incarnation = incarnation
         key = self._keyring.keys[0] if self._keyring.keys else None
         name = self._sender.encode()
         self._prefix = b"".join(
@@ -154,6 +160,11 @@ class Sealer:
             )
         )
         self._cipher = self._cipher_for(key, self._prefix[_PREFIX_BYTES:]) if key else None
+
+    def rekey(self, keyring: Keyring) -> None:
+        """Seal and open with other keys from here on; as the counter goes on, a key may come back."""
+        self._keyring = keyring
+        self.restart(self._incarnation)
 
     def seal(self, body: bytes) -> bytes:
         """One datagram around a body."""

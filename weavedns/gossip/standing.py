@@ -17,6 +17,7 @@ from weavedns.gossip.events import (
     PeerJoined,
     PeerLeft,
     PeerLost,
+    PeerMoved,
     PeerReturned,
     PeerSuspected,
 )
@@ -225,10 +226,7 @@ class Standing:
 
     def _act(self, moved: Moved, now: float) -> None:
         core, peer = self._core, moved.peer
-        if peer.suspicion is None:
-            core.timers.cancel(("suspicion", peer.name))
-        if peer.state is State.ALIVE or moved.move is Move.LEFT:
-            self.vigil.end(peer.name)
+        self._settle(moved)
         match moved.move:
             case Move.JOINED | Move.RESTARTED:
                 core.tell(PeerJoined(peer.name, peer.addr, moved.move is Move.RESTARTED))
@@ -240,9 +238,13 @@ class Standing:
                 self._arm(peer)
             case Move.CONFIRMED:
                 self._arm(peer)
+            case Move.CHANGED:
+                core.tell(PeerMoved(peer.name))
             case Move.CLEARED:
+                core.stats.suspicions_cleared += 1
                 core.tell(PeerCleared(peer.name))
             case Move.RETURNED:
+                core.stats.returns += 1
                 core.changed(core.catalog.unhide(peer.name))
                 core.tell(PeerReturned(peer.name))
                 core.tell(FactsChanged(peer.name))
@@ -257,6 +259,14 @@ class Standing:
                 core.tell(PeerLeft(peer.name))
                 core.tell(FactsChanged(peer.name))
                 self._gone(peer.name)
+
+    def _settle(self, moved: Moved) -> None:
+        """End what was under way about a peer and is decided now."""
+        peer = moved.peer
+        if peer.suspicion is None:
+            self._core.timers.cancel(("suspicion", peer.name))
+        if peer.state is State.ALIVE or moved.move is Move.LEFT:
+            self.vigil.end(peer.name)
 
     def hide(self, peer: Peer) -> None:
         """A peer and its host are gone: its names are not answered any more."""

@@ -71,6 +71,17 @@ def test_with_two_keys_packets_of_both_are_opened_so_that_a_password_can_be_chan
     assert not isinstance(new.open(both.seal(b"x")), Rejection)
 
 
+def test_a_sender_that_changes_its_key_goes_on_counting_also_when_it_goes_back() -> None:
+    one, other = sealer(ONE), sealer(ONE, TWO)
+    counters = []
+    for key in (ONE, TWO, ONE):
+        one.rekey(Keyring((key,)))
+        opened = other.open(one.seal(b"x"))
+        assert not isinstance(opened, Rejection)
+        counters.append(opened[0].counter)
+    assert counters == [1, 2, 3]
+
+
 def test_a_datagram_with_a_full_body_has_exactly_the_most_bytes() -> None:
     for one in (sealer(), sealer(ONE), sealer(ONE, name="x" * 63)):
         data = one.seal(b"x" * one.room_bytes)

@@ -1,13 +1,13 @@
 """Carries what the sharing of addresses says to other peers: claims and stretches as facts, questions as requests.
 
-Knows nothing of what it carries.
+Knows nothing of what it carries. Peers of another range are not among those that share.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from weavedns.cluster.cluster import NO_NETWORK_FACT, Cluster
+from weavedns.cluster.cluster import NO_NETWORK_FACT, RANGE_FACT, Cluster
 from weavedns.cluster.parcels import KIND, Parcels
 from weavedns.errors import PeerError
 from weavedns.records.catalog import Catalog
@@ -15,6 +15,7 @@ from weavedns.records.log import FactKind
 from weavenet.errors import PeerError as NoPeerError
 from weavenet.sharing import RING_KEY, Sharing
 
+_SHOWN_BYTES = 18  # the longest network
 _CARRIED = (FactKind.CLAIM, FactKind.RING)
 
 
@@ -23,9 +24,11 @@ class Carrier:
 
     sharing: Sharing
 
-    def __init__(self, cluster: Cluster | None, catalog: Catalog) -> None:
+    def __init__(self, cluster: Cluster | None, catalog: Catalog, space: bytes) -> None:
         self._cluster = cluster
         self._catalog = catalog
+        # The range and the DNS subnet of this peer, as it tells them.
+        self._space = space
         # What `sharing` was told that each peer says.
         self._heard: dict[str, dict[bytes, bytes]] = {}
         if cluster is not None:
@@ -39,7 +42,7 @@ class Carrier:
         cluster = self._cluster
         if cluster is None:
             return ()
-        return [name for name in cluster.live() if cluster.told(name, NO_NETWORK_FACT) is None]
+        return [name for name in cluster.live() if self._shares(name)]
 
     def named(self) -> Mapping[str, str | None]:
         """The peers named at launch that have a network or were not met yet, each with its name then."""
@@ -75,7 +78,9 @@ class Carrier:
         replica = self._catalog.replica(owner)
         if replica is None:
             return  # it left, which is told as such
-        now = {key: fact.data for (kind, key), fact in replica.facts.items() if kind in _CARRIED}
+        self.sharing.differs(owner, self._difference(owner))
+        carried = _CARRIED if self._shares(owner) else (FactKind.CLAIM,)
+        now = {key: fact.data for (kind, key), fact in replica.facts.items() if kind in carried}
         before = self._heard.get(owner, {})
         self._heard[owner] = now
         for key in before.keys() - now.keys():
@@ -90,4 +95,28 @@ class Carrier:
         self.sharing.forgotten(peer)
 
     async def _asked(self, peer: str, question: bytes) -> bytes:
+        if not self._shares(peer):
+            raise PeerError(self._difference(peer) or f"{peer} has no network")
         return await self.sharing.answer(peer, question)
+
+    def _shares(self, peer: str) -> bool:
+        """Whether a peer has a network, of this peer's range as far as it has told that."""
+        cluster = self._cluster
+        if cluster is None or cluster.told(peer, NO_NETWORK_FACT) is not None:
+            return False
+        told = cluster.told(peer, RANGE_FACT)
+        return told is None or told.split()[:1] == self._space.split()[:1]
+
+    def _difference(self, peer: str) -> str:
+        """What a peer was launched with that does not fit to what this one was, in words; "" when all does."""
+        told = self._cluster.told(peer, RANGE_FACT) if self._cluster else None
+        for flag, here, there in zip(
+            ("--range", "--dns-subnet"), self._space.split(), (told or b"").split(), strict=False
+        ):
+            if there != here:
+                text = there[:_SHOWN_BYTES].decode("ascii", "replace")
+                return (
+                    f"peer {peer} was launched with {flag} {text if text.isprintable() else '?'}, "
+                    f"this one with {here.decode()}: give all peers the same"
+                )
+        return ""

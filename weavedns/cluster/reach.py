@@ -49,6 +49,8 @@ class Reach:
         if cluster is None:
             return
         told = [str(self._network.dns_address)]
+        # Whom an earlier launch reached stays reached until it is known who is there.
+        await cluster.caught_up.wait()
         while True:
             await cluster.changed.wait()
             await asyncio.sleep(SETTLE_S)

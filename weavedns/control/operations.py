@@ -10,16 +10,19 @@ from ipaddress import IPv4Address, IPv4Interface, ip_address
 from typing import Any
 
 from weavedns import __version__
+from weavedns.added import HOLDER as ADDED
 from weavedns.cluster.cluster import Cluster
 from weavedns.config import Settings, peer_address
-from weavedns.containers.service import ContainerService, Known
+from weavedns.containers.roster import Known
+from weavedns.containers.service import ContainerService
 from weavedns.control import peers, upstream_status
 from weavedns.dns.server import DnsServer
 from weavedns.dns.upstream import Upstreams
 from weavedns.errors import ConfigError, RecordError, UnknownRecordError
+from weavedns.ownname import ns_name
 from weavedns.records import names, rdata, zonefile
 from weavedns.records.catalog import Catalog
-from weavedns.records.record import Record, RecordType, type_code, type_name
+from weavedns.records.record import Origin, Record, RecordType, type_code, type_name
 from weavedns.registry import Registry
 from weavedns.zones import ZoneWatcher
 from weavenet.network import WeaveNetwork
@@ -119,7 +122,7 @@ class Operations:
         """The weave network of this host as text."""
         network, sharing = self._parts.network, self._sharing()
         if network is None:
-            return peers.ipam_text(peers.ipam(sharing))
+            return peers.ipam_text(peers.ipam(sharing, self._parts.settings.name))
         return peers.network_text(network, sharing, self._parts.settings.name)
 
     def records(self) -> list[dict[str, Any]]:
@@ -252,7 +255,7 @@ class Operations:
         if parts.cluster:
             told["peers"] = peers.rows(parts.cluster, parts.catalog)
         if parts.sharing:
-            told["ipam"] = peers.ipam(parts.sharing)
+            told["ipam"] = peers.ipam(parts.sharing, parts.settings.name)
         return told
 
     def _cluster(self) -> Cluster:
@@ -273,11 +276,6 @@ class Operations:
                 "this daemon runs with --no-network; launch it as root without that to attach containers"
             )
         return self._parts.containers
-
-
-def ns_name(domain: bytes) -> bytes:
-    """The name that the NS records give: the servers themselves."""
-    return names.parse("weavedns", domain)
 
 
 def _given(text: str, what: str) -> str:
@@ -305,7 +303,7 @@ def _record_row(record: Record) -> dict[str, Any]:
         "ttl": record.ttl_s,
         "healthy": record.healthy,
         "origin": str(record.origin),
-        "holder": record.holder[:SHORT_ID] if record.origin == "container" else record.holder.removeprefix("zone:"),
+        "holder": _holder(record),
         "peer": record.owner,
     }
 
@@ -355,3 +353,10 @@ def _section(section: str, report: dict[str, Any]) -> str:
 
 def _line(label: str, value: str) -> str:
     return f"{label:>14}: {value}\n"
+
+
+def _holder(record: Record) -> str:
+    """The zone file, the store or the container that a record goes away with, as people write it."""
+    if record.origin is Origin.CONTAINER or (record.origin is Origin.ADDED and record.holder != ADDED):
+        return record.holder[:SHORT_ID]
+    return record.holder.removeprefix("zone:")

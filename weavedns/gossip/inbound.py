@@ -41,7 +41,9 @@ from weavedns.gossip.standing import Standing
 
 COMPLAIN_EVERY_S = 60.0
 MAX_COMPLAINTS = 256
-_OF_INTEREST = frozenset({Rejection.PLAINTEXT, Rejection.ENCRYPTED, Rejection.UNKNOWN_KEY, Rejection.OTHER_VERSION})
+_OF_INTEREST = frozenset(
+    {Rejection.PLAINTEXT, Rejection.ENCRYPTED, Rejection.UNKNOWN_KEY, Rejection.OTHER_VERSION, Rejection.OTHER_TERMS}
+)
 
 Handler = Callable[[Any, Header, Address, float], object]
 

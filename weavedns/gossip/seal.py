@@ -7,6 +7,7 @@ randomness: what is random is drawn from the source that is handed in.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
@@ -31,7 +32,9 @@ SCRYPT_R = 8
 SCRYPT_P = 1
 # Peers times the boots and incarnations of each that are in use at a time.
 MAX_CACHED_CIPHERS = 4_096
-_PREFIX_BYTES = 5
+TERMS_BYTES = 4
+_FIXED_BYTES = 5
+_PREFIX_BYTES = _FIXED_BYTES + TERMS_BYTES
 _NUMBERS_BYTES = 24
 _NONCE_PAD = bytes(4)
 
@@ -47,6 +50,7 @@ class Rejection(StrEnum):
     FORGED = "forged or damaged"
     REPLAYED = "a repetition"
     CHALLENGED = "from a boot that has yet to prove itself"
+    OTHER_TERMS = "of a cluster with another --domain or --range: all peers need the same"
     TOO_MANY = "too many from one source"
 
 
@@ -105,10 +109,19 @@ class Keyring:
         return [key for key in self.keys if key.number == number]
 
 
-class Sealer:
-    """Seals the datagrams of one sender and opens everybody's."""
+def terms_digest(cluster: str, terms: Mapping[str, str]) -> bytes:
+    """Four bytes by which datagrams of a cluster with other terms are told apart; no secret."""
+    said = [cluster, *(part for term in sorted(terms.items()) for part in term)]
+    return sha256(b"weavedns terms" + b"".join(b"\0" + each.encode() for each in said)).digest()[:TERMS_BYTES]
 
-    def __init__(self, keyring: Keyring, sender: str, incarnation: int, boot: int) -> None:
+
+class Sealer:
+    """Seals the datagrams of one sender and opens those of everybody who has the same `terms`."""
+
+    def __init__(
+        self, keyring: Keyring, sender: str, incarnation: int, boot: int, terms: bytes = bytes(TERMS_BYTES)
+    ) -> None:
+        self._terms = terms
         self._keyring = keyring
         self._sender = sender
         self._boot = boot
@@ -134,6 +147,7 @@ class Sealer:
             (
                 MAGIC,
                 bytes((PROTOCOL, key.number if key else PLAIN, len(name))),
+                self._terms,
                 name,
                 incarnation.to_bytes(8, "big"),
                 self._boot.to_bytes(8, "big"),
@@ -152,9 +166,10 @@ class Sealer:
 
     def open(self, data: bytes) -> tuple[Header, bytes] | Rejection:
         """The header and the body of a datagram, when it was sealed with one of the keys."""
-        if len(data) > MAX_DATAGRAM_BYTES or len(data) < _PREFIX_BYTES or data[:3] != MAGIC + bytes((PROTOCOL,)):
-            other = len(data) >= _PREFIX_BYTES and data[:2] == MAGIC and data[2] != PROTOCOL
-            return Rejection.OTHER_VERSION if other else Rejection.MALFORMED
+        if not _PREFIX_BYTES <= len(data) <= MAX_DATAGRAM_BYTES or data[:2] != MAGIC:
+            return Rejection.MALFORMED
+        if data[2] != PROTOCOL or data[_FIXED_BYTES:_PREFIX_BYTES] != self._terms:
+            return Rejection.OTHER_VERSION if data[2] != PROTOCOL else Rejection.OTHER_TERMS
         number, size = data[3], data[4]
         end = _PREFIX_BYTES + size + _NUMBERS_BYTES
         if not 0 < size <= MAX_NAME or len(data) < end:
@@ -170,11 +185,9 @@ class Sealer:
             int.from_bytes(data[at + 8 : at + 16], "big"),
             int.from_bytes(data[at + 16 : end], "big"),
         )
-        if number == PLAIN:
-            return Rejection.PLAINTEXT if self.secure else (header, data[end:])
-        if not self.secure:
-            return Rejection.ENCRYPTED
-        body = self._decrypt(number, data, end)
+        if (number == PLAIN) == self.secure:
+            return Rejection.PLAINTEXT if self.secure else Rejection.ENCRYPTED
+        body = self._decrypt(number, data, end) if self.secure else data[end:]
         return body if isinstance(body, Rejection) else (header, body)
 
     def _decrypt(self, number: int, data: bytes, end: int) -> bytes | Rejection:

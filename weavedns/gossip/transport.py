@@ -261,7 +261,9 @@ class Transport:
         except (OSError, TimeoutError) as exc:
             log.debug("no stream to %s: %s", addr, exc)
             self._gone(
-                link, why=f"it cannot be reached: {exc.strerror if isinstance(exc, OSError) else ''}".rstrip(": ")
+                link,
+                why=f"it cannot be reached: {exc.strerror if isinstance(exc, OSError) else ''}".rstrip(": "),
+                nobody_listens=isinstance(exc, ConnectionRefusedError),
             )
             return
         self._node.stream_opened(link, writer.get_extra_info("peername")[:2])
@@ -313,9 +315,9 @@ class Transport:
                     await connection.wanted.wait()
         writer.close()
 
-    def _gone(self, link: int, why: str = "") -> None:
+    def _gone(self, link: int, why: str = "", *, nobody_listens: bool = False) -> None:
         del self._connections[link]
-        self._node.stream_closed(link, self._now(), why)
+        self._node.stream_closed(link, self._now(), why, nobody_listens=nobody_listens)
         self._pump()
 
 

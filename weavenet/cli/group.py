@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import sys
 import tomllib
@@ -17,6 +18,9 @@ from weavenet.errors import WeaveNetError
 
 DEFAULT_CONFIG = Path("/etc/weavedns/weavedns.toml")
 ENV_PREFIX = "WEAVEDNS_"
+
+# What a write to a full disk, or one past a limit, ends with.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -92,14 +96,24 @@ class Group(click.Group):
             return super().invoke(ctx)
         except BrokenPipeError:
             # The reader of a listing went away, as `head` does: nothing to tell, also not when Python ends.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _give_output_up()
             ctx.exit(0)
+        except OSError as exc:
+            if exc.errno not in _NO_ROOM or exc.filename is not None:
+                raise
+            _give_output_up()
+            raise click.ClickException(f"the output cannot be written: {exc.strerror}; make room for it") from exc
         except self._errors as exc:
             raise click.ClickException(" ".join(str(exc).split())) from exc
 
     def _settings(self) -> Iterator[click.Parameter]:
         for command in self.commands.values():
             yield from filter(_is_setting, command.params)
+
+
+def _give_output_up() -> None:
+    """Let nothing that is still to be written be a second error when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _is_setting(param: click.Parameter) -> bool:

@@ -83,7 +83,9 @@ class Reach:
         return hosts
 
     def _check_port(self, peer: str, told: bytes | None) -> None:
-        if told is None or int.from_bytes(told, "big") == self._port or peer in self._complained:
+        if told is None or len(told) != 2 or peer in self._complained:  # noqa: PLR2004 - a port
+            return
+        if int.from_bytes(told, "big") == self._port:
             return
         self._complained.add(peer)
         log.error(

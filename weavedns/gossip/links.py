@@ -15,7 +15,6 @@ from weavedns.gossip.core import Core
 from weavedns.gossip.events import Address, JoinRefused, NameConflict
 from weavedns.gossip.membership import Peer
 from weavedns.gossip.message import Open, Ping, Purpose, Reason, Refuse, State
-from weavedns.gossip.session import Sessions
 from weavedns.gossip.spread import Spread
 from weavedns.gossip.standing import NAME_CHECK_PINGS, NAME_CHECK_S, Standing
 from weavedns.gossip.stream import RefusedError, Stream
@@ -73,11 +72,10 @@ class Link:
 class Links:
     """All the streams of a node."""
 
-    def __init__(self, core: Core, spread: Spread, standing: Standing, sessions: Sessions) -> None:
+    def __init__(self, core: Core, spread: Spread, standing: Standing) -> None:
         self._core = core
         self._spread = spread
         self._standing = standing
-        self._sessions = sessions
         self._links: dict[int, Link] = {}
         self._number = 0
         self._actions: deque[Action] = deque()
@@ -209,7 +207,6 @@ class Links:
         core, header = self._core, link.stream.peer
         if header is None or message.peer.name != header.sender or message.peer.boot != header.boot:
             raise PeerWireError(f"{link.addr[0]} introduces itself by two names")
-        self._sessions.admit((header.sender, header.boot))
         if link.outbound:
             if link.purpose is Purpose.PROBE:
                 if header.sender == link.peer:

@@ -21,7 +21,7 @@ from weavedns.gossip.message import Leave, Suspect
 from weavedns.gossip.probe import Prober
 from weavedns.gossip.rendezvous import EXPIRE_EVERY_S, Rendezvous
 from weavedns.gossip.requests import DEFAULT_TIMEOUT_S, Requests
-from weavedns.gossip.session import Sessions
+from weavedns.gossip.session import SECRET_BYTES, Sessions
 from weavedns.gossip.spread import Spread
 from weavedns.gossip.standing import Standing
 from weavedns.records.catalog import Catalog
@@ -41,11 +41,11 @@ class Node:
 
     def __init__(self, config: Config, catalog: Catalog, rng: Dice, *, wall_ms: int) -> None:
         self._core = core = Core(config, catalog, rng, wall_ms)
-        sessions = Sessions(rng.randbytes)
+        sessions = Sessions(rng.randbytes(SECRET_BYTES))
         self._spread = Spread(core)
         self._requests = Requests(core)
         self._standing = Standing(core, self._spread, self._requests.peer_gone)
-        self._links = Links(core, self._spread, self._standing, sessions)
+        self._links = Links(core, self._spread, self._standing)
         self._prober = Prober(core, self._accuse, self._links.probe)
         self._rendezvous = Rendezvous(core, self._links, self._spread.announce)
         self._standing.probe = self._prober.probe

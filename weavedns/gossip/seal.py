@@ -6,9 +6,11 @@ randomness: what is random is drawn from the source that is handed in.
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -19,7 +21,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from weavedns.errors import PeerError
-from weavedns.gossip.message import MAX_DATAGRAM_BYTES, MAX_NAME
+from weavedns.gossip.message import MAX_DATAGRAM_BYTES, MAX_NAME, PEER_NAME
 
 MAGIC = b"WD"
 PROTOCOL = 1
@@ -34,6 +36,8 @@ MAX_CACHED_CIPHERS = 4_096
 _PREFIX_BYTES = 5
 _NUMBERS_BYTES = 24
 _NONCE_PAD = bytes(4)
+# Python's `$` alone would also match before a line's end.
+_PEER_NAME = re.compile(PEER_NAME.removesuffix("$") + r"\Z")
 
 
 class Rejection(StrEnum):
@@ -81,6 +85,13 @@ class Key:
         return cls(master, number)
 
 
+@lru_cache(maxsize=4096)
+def sender_name(raw: bytes) -> str | None:
+    """The peer name in a header; None when it is not one."""
+    name = raw.decode("latin-1")
+    return name if len(name) <= MAX_NAME and _PEER_NAME.match(name) else None
+
+
 def derive(master: bytes, info: bytes, *, salt: bytes | None = None) -> bytes:
     """32 bytes of HKDF-SHA256 (RFC 5869)."""
     return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=salt, info=info).derive(master)
@@ -94,14 +105,14 @@ class Keyring:
 
     @classmethod
     def from_passwords(cls, passwords: tuple[str, ...], cluster: str) -> Keyring:
-        """One key for each password, the one to seal with first; raises PeerError for one chance in 255."""
+        """One key for each password, the one to seal with first; raises PeerError when two are the same."""
         keys = tuple(Key.from_password(password, cluster) for password in passwords)
-        if len({key.number for key in keys}) < len(keys):
-            raise PeerError("the two passwords cannot be told apart on the wire; choose another new one")
+        if len(set(keys)) < len(keys):
+            raise PeerError("the two passwords are the same: give one, or choose another new one")
         return cls(keys)
 
     def numbered(self, number: int) -> list[Key]:
-        """The keys that go by `number`: one, but for chance."""
+        """The keys that go by `number`: by chance (1 in 255) two, and then each is tried."""
         return [key for key in self.keys if key.number == number]
 
 
@@ -157,11 +168,8 @@ class Sealer:
             return Rejection.OTHER_VERSION if other else Rejection.MALFORMED
         number, size = data[3], data[4]
         end = _PREFIX_BYTES + size + _NUMBERS_BYTES
-        if not 0 < size <= MAX_NAME or len(data) < end:
-            return Rejection.MALFORMED
-        try:
-            sender = data[_PREFIX_BYTES : _PREFIX_BYTES + size].decode("ascii")
-        except UnicodeDecodeError:
+        sender = sender_name(data[_PREFIX_BYTES : _PREFIX_BYTES + size])
+        if len(data) < end or sender is None:
             return Rejection.MALFORMED
         at = end - _NUMBERS_BYTES
         header = Header(

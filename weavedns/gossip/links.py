@@ -91,6 +91,8 @@ class Links:
 
     def take_actions(self) -> list[Action]:
         """What is to be done with connections."""
+        if not self._actions:
+            return []
         actions = list(dict.fromkeys(self._actions))
         self._actions.clear()
         return actions

@@ -212,9 +212,11 @@ class Node:
         return self._core.next_event()
 
     def _arm(self) -> None:
-        due = None if self._core.muted else self._core.rumors.due()
-        if due is not None and self._core.timers.at(_RUMORS) != due:
-            self._core.timers.set(_RUMORS, due)
+        rumors, timers = self._core.rumors, self._core.timers
+        if len(rumors) and not self._core.muted:
+            due = rumors.due()
+            if due is not None and timers.at(_RUMORS) != due:
+                timers.set(_RUMORS, due)
 
     def _timer_table(self) -> dict[str, Callable[[Any, float], None]]:
         """What each kind of timer is for; a timer's name is its kind and what it is about."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import sha256
+from struct import Struct
 from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
@@ -34,7 +35,9 @@ SCRYPT_P = 1
 # Peers times the boots and incarnations of each that are in use at a time.
 MAX_CACHED_CIPHERS = 4_096
 _PREFIX_BYTES = 5
-_NUMBERS_BYTES = 24
+_START = MAGIC + bytes((PROTOCOL,))
+_NUMBERS = Struct(">QQQ")
+_NUMBERS_BYTES = _NUMBERS.size
 _NONCE_PAD = bytes(4)
 # Python's `$` alone would also match before a line's end.
 _PEER_NAME = re.compile(PEER_NAME.removesuffix("$") + r"\Z")
@@ -163,7 +166,7 @@ class Sealer:
 
     def open(self, data: bytes) -> tuple[Header, bytes] | Rejection:
         """The header and the body of a datagram, when it was sealed with one of the keys."""
-        if len(data) > MAX_DATAGRAM_BYTES or len(data) < _PREFIX_BYTES or data[:3] != MAGIC + bytes((PROTOCOL,)):
+        if len(data) > MAX_DATAGRAM_BYTES or len(data) < _PREFIX_BYTES or data[:3] != _START:
             other = len(data) >= _PREFIX_BYTES and data[:2] == MAGIC and data[2] != PROTOCOL
             return Rejection.OTHER_VERSION if other else Rejection.MALFORMED
         number, size = data[3], data[4]
@@ -171,13 +174,7 @@ class Sealer:
         sender = sender_name(data[_PREFIX_BYTES : _PREFIX_BYTES + size])
         if len(data) < end or sender is None:
             return Rejection.MALFORMED
-        at = end - _NUMBERS_BYTES
-        header = Header(
-            sender,
-            int.from_bytes(data[at : at + 8], "big"),
-            int.from_bytes(data[at + 8 : at + 16], "big"),
-            int.from_bytes(data[at + 16 : end], "big"),
-        )
+        header = Header(sender, *_NUMBERS.unpack_from(data, end - _NUMBERS_BYTES))
         if number == PLAIN:
             return Rejection.PLAINTEXT if self.secure else (header, data[end:])
         if not self.secure:

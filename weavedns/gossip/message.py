@@ -21,7 +21,8 @@ MAX_FACT_KEY_BYTES = 255
 MAX_ITEMS_A_PART = 1_000
 NONCE_BYTES = 16
 
-PEER_NAME = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
+# `\Z`, as `$` would also match before a line's end.
+PEER_NAME = r"\A[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\Z"
 # What is counted up from what another peer says ends here; there is room above in 64 bits.
 MAX_COUNT = 2**62
 MAX_REBUTTAL = 2**32 - 1

@@ -39,8 +39,7 @@ _START = MAGIC + bytes((PROTOCOL,))
 _NUMBERS = Struct(">QQQ")
 _NUMBERS_BYTES = _NUMBERS.size
 _NONCE_PAD = bytes(4)
-# Python's `$` alone would also match before a line's end.
-_PEER_NAME = re.compile(PEER_NAME.removesuffix("$") + r"\Z")
+_PEER_NAME = re.compile(PEER_NAME)
 
 
 class Rejection(StrEnum):

@@ -21,6 +21,7 @@ from weavedns.gossip.message import State
 from weavedns.gossip.node import Node
 from weavedns.gossip.profile import FAST, Profile
 from weavedns.gossip.seal import Keyring
+from weavedns.gossip.session import Window
 from weavedns.records.catalog import Catalog
 from weavedns.records.log import Snapshot
 from weavedns.records.record import Origin, Record, RecordType
@@ -161,6 +162,7 @@ class World:
             for other in fresh:
                 if other is not host:
                     host.node._core.members.on_alive(other.node._core.me(), self.now)
+                    host.node._inbound._sessions._windows[other.name, other.node.boot] = Window()
                     own = other.catalog.own
                     host.catalog.adopt(host.catalog.staged(Snapshot(other.name, own.incarnation, own.version, ())))
         return fresh

@@ -19,6 +19,7 @@ from weavenet.network import WeaveNetwork
 from weavenet.sharing import Sharing
 
 REMOVE = "remove"
+_MAX_DIGITS = 9
 _Removal = tuple[str, list[str]]
 
 
@@ -62,8 +63,16 @@ async def remove(cluster: Cluster, catalog: Catalog, registry: Registry, wire: b
             if here or not elsewhere:
                 raise
     for owner, texts in elsewhere.items():
-        count += int(await cluster.ask(owner, REMOVE, msgspec.msgpack.encode((name, texts if data else []))))
+        count += _number(
+            owner, await cluster.ask(owner, REMOVE, msgspec.msgpack.encode((name, texts if data else [])))
+        )
     return count
+
+
+def _number(owner: str, reply: bytes) -> int:
+    if len(reply) > _MAX_DIGITS or not reply.isdigit():
+        raise PeerError(f"peer {owner} answered {reply[:40]!r} instead of a number")
+    return int(reply)
 
 
 async def removed_for(registry: Registry, body: bytes) -> bytes:

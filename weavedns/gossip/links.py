@@ -16,7 +16,6 @@ from weavedns.gossip.events import Address, JoinRefused, NameConflict
 from weavedns.gossip.membership import Peer
 from weavedns.gossip.message import MAX_TEXT, Open, Ping, Purpose, Reason, Refuse, State
 from weavedns.gossip.seal import Rejection
-from weavedns.gossip.session import Sessions
 from weavedns.gossip.spread import Spread
 from weavedns.gossip.standing import NAME_CHECK_PINGS, NAME_CHECK_S, Standing
 from weavedns.gossip.stream import RefusedError, Stream
@@ -74,11 +73,10 @@ class Link:
 class Links:
     """All the streams of a node."""
 
-    def __init__(self, core: Core, spread: Spread, standing: Standing, sessions: Sessions) -> None:
+    def __init__(self, core: Core, spread: Spread, standing: Standing) -> None:
         self._core = core
         self._spread = spread
         self._standing = standing
-        self._sessions = sessions
         self._links: dict[int, Link] = {}
         self._number = 0
         self._actions: deque[Action] = deque()
@@ -94,6 +92,8 @@ class Links:
 
     def take_actions(self) -> list[Action]:
         """What is to be done with connections."""
+        if not self._actions:
+            return []
         actions = list(dict.fromkeys(self._actions))
         self._actions.clear()
         return actions
@@ -216,7 +216,6 @@ class Links:
         header = link.stream.peer
         if header is None or message.peer.name != header.sender or message.peer.boot != header.boot:
             raise PeerWireError(f"{link.addr[0]} introduces itself by two names")
-        self._sessions.admit((header.sender, header.boot))
         if link.outbound:
             if link.purpose is Purpose.PROBE:
                 itself = header.sender == link.peer

@@ -23,16 +23,19 @@ MAX_TEXT = 255
 MAX_ITEMS_A_PART = 1_000
 NONCE_BYTES = 16
 
-PeerName = Annotated[
-    str, Meta(min_length=1, max_length=MAX_NAME, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")
-]
+# `\Z`, as `$` would also match before a line's end.
+PEER_NAME = r"\A[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\Z"
+# What is counted up from what another peer says ends here; there is room above in 64 bits.
+MAX_COUNT = 2**62
+MAX_REBUTTAL = 2**32 - 1
+
+PeerName = Annotated[str, Meta(min_length=1, max_length=MAX_NAME, pattern=PEER_NAME)]
 Host = Annotated[str, Meta(max_length=45)]
 Port = Annotated[int, Meta(ge=1, le=65_535)]
 Hash64 = Annotated[int, Meta(ge=0)]
-# Room above for what is counted up from what another peer says.
-Counter = Annotated[int, Meta(ge=0, le=2**62)]
+Counter = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
 Sequence32 = Annotated[int, Meta(ge=0, le=2**32 - 1)]
-Rebuttal = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+Rebuttal = Annotated[int, Meta(ge=0, le=MAX_REBUTTAL)]
 Term = Annotated[str, Meta(max_length=255)]
 WireName = Annotated[bytes, Meta(min_length=1, max_length=255)]
 Rdata = Annotated[bytes, Meta(max_length=65_023)]

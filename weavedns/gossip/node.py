@@ -22,7 +22,7 @@ from weavedns.gossip.probe import Prober
 from weavedns.gossip.rendezvous import EXPIRE_EVERY_S, Rendezvous
 from weavedns.gossip.requests import DEFAULT_TIMEOUT_S, Requests
 from weavedns.gossip.seal import Keyring
-from weavedns.gossip.session import Sessions
+from weavedns.gossip.session import SECRET_BYTES, Sessions
 from weavedns.gossip.spread import Spread
 from weavedns.gossip.standing import Standing
 from weavedns.gossip.vigil import Vigil
@@ -43,11 +43,11 @@ class Node:
 
     def __init__(self, config: Config, catalog: Catalog, rng: Dice, *, wall_ms: int) -> None:
         self._core = core = Core(config, catalog, rng, wall_ms)
-        sessions = Sessions(rng.randbytes)
+        sessions = Sessions(rng.randbytes(SECRET_BYTES))
         self._spread = Spread(core)
         self._requests = Requests(core)
         self._standing = Standing(core, self._spread, self._requests.peer_gone)
-        self._links = Links(core, self._spread, self._standing, sessions)
+        self._links = Links(core, self._spread, self._standing)
         self._prober = Prober(core, self._accuse, self._links.probe)
         self._rendezvous = Rendezvous(core, self._links, self._spread.announce)
         self._vigil = Vigil(core, self._links.knock, self._standing.hide, self._standing.keep)
@@ -232,9 +232,11 @@ class Node:
         return self._core.next_event()
 
     def _arm(self) -> None:
-        due = None if self._core.muted else self._core.rumors.due()
-        if due is not None and self._core.timers.at(_RUMORS) != due:
-            self._core.timers.set(_RUMORS, due)
+        rumors, timers = self._core.rumors, self._core.timers
+        if len(rumors) and not self._core.muted:
+            due = rumors.due()
+            if due is not None and timers.at(_RUMORS) != due:
+                timers.set(_RUMORS, due)
 
     def _timer_table(self) -> dict[str, Callable[[Any, float], None]]:
         """What each kind of timer is for; a timer's name is its kind and what it is about."""

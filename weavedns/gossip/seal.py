@@ -6,11 +6,14 @@ randomness: what is random is drawn from the source that is handed in.
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import sha256
+from struct import Struct
 from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
@@ -20,7 +23,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from weavedns.errors import PeerError
-from weavedns.gossip.message import MAX_DATAGRAM_BYTES, MAX_NAME
+from weavedns.gossip.message import MAX_DATAGRAM_BYTES, MAX_NAME, PEER_NAME
 
 MAGIC = b"WD"
 PROTOCOL = 1
@@ -35,8 +38,10 @@ MAX_CACHED_CIPHERS = 4_096
 TERMS_BYTES = 4
 _FIXED_BYTES = 5
 _PREFIX_BYTES = _FIXED_BYTES + TERMS_BYTES
-_NUMBERS_BYTES = 24
+_NUMBERS = Struct(">QQQ")
+_NUMBERS_BYTES = _NUMBERS.size
 _NONCE_PAD = bytes(4)
+_PEER_NAME = re.compile(PEER_NAME)
 
 
 class Rejection(StrEnum):
@@ -85,6 +90,13 @@ class Key:
         return cls(master, number)
 
 
+@lru_cache(maxsize=4096)
+def sender_name(raw: bytes) -> str | None:
+    """The peer name in a header; None when it is not one."""
+    name = raw.decode("latin-1")
+    return name if len(name) <= MAX_NAME and _PEER_NAME.match(name) else None
+
+
 def derive(master: bytes, info: bytes, *, salt: bytes | None = None) -> bytes:
     """32 bytes of HKDF-SHA256 (RFC 5869)."""
     return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=salt, info=info).derive(master)
@@ -98,14 +110,14 @@ class Keyring:
 
     @classmethod
     def from_passwords(cls, passwords: tuple[str, ...], cluster: str) -> Keyring:
-        """One key for each password, the one to seal with first; raises PeerError for one chance in 255."""
+        """One key for each password, the one to seal with first; raises PeerError when two are the same."""
         keys = tuple(Key.from_password(password, cluster) for password in passwords)
-        if len({key.number for key in keys}) < len(keys):
-            raise PeerError("the two passwords cannot be told apart on the wire; choose another new one")
+        if len(set(keys)) < len(keys):
+            raise PeerError("the two passwords are the same: give one, or choose another new one")
         return cls(keys)
 
     def numbered(self, number: int) -> list[Key]:
-        """The keys that go by `number`: one, but for chance."""
+        """The keys that go by `number`: by chance (1 in 255) two, and then each is tried."""
         return [key for key in self.keys if key.number == number]
 
 
@@ -119,9 +131,9 @@ class Sealer:
     """Seals the datagrams of one sender and opens those of everybody who has the same `terms`."""
 
     def __init__(
-        self, keyring: Keyring, sender: str, incarnation: int, boot: int, terms: bytes = bytes(TERMS_BYTES)
+        self, keyring: Keyring, sender: str, incarnation: int, boot: int, terms: bytes | None = None
     ) -> None:
-        self._terms = terms
+        self._terms = terms_digest("weave", {}) if terms is None else terms
         self._keyring = keyring
         self._sender = sender
         self._boot = boot
@@ -183,19 +195,10 @@ class Sealer:
             return Rejection.OTHER_VERSION if data[2] != PROTOCOL else Rejection.OTHER_TERMS
         number, size = data[3], data[4]
         end = _PREFIX_BYTES + size + _NUMBERS_BYTES
-        if not 0 < size <= MAX_NAME or len(data) < end:
+        sender = sender_name(data[_PREFIX_BYTES : _PREFIX_BYTES + size])
+        if len(data) < end or sender is None:
             return Rejection.MALFORMED
-        try:
-            sender = data[_PREFIX_BYTES : _PREFIX_BYTES + size].decode("ascii")
-        except UnicodeDecodeError:
-            return Rejection.MALFORMED
-        at = end - _NUMBERS_BYTES
-        header = Header(
-            sender,
-            int.from_bytes(data[at : at + 8], "big"),
-            int.from_bytes(data[at + 8 : at + 16], "big"),
-            int.from_bytes(data[at + 16 : end], "big"),
-        )
+        header = Header(sender, *_NUMBERS.unpack_from(data, end - _NUMBERS_BYTES))
         if (number == PLAIN) == self.secure:
             return Rejection.PLAINTEXT if self.secure else Rejection.ENCRYPTED
         body = self._decrypt(number, data, end) if self.secure else data[end:]

@@ -22,7 +22,19 @@ from weavedns.gossip.events import (
     PeerSuspected,
 )
 from weavedns.gossip.membership import Move, Moved, Peer
-from weavedns.gossip.message import Alive, Dead, Leave, NameTaken, Ping, Row, State, Statement, Suspect
+from weavedns.gossip.message import (
+    MAX_COUNT,
+    MAX_REBUTTAL,
+    Alive,
+    Dead,
+    Leave,
+    NameTaken,
+    Ping,
+    Row,
+    State,
+    Statement,
+    Suspect,
+)
 from weavedns.gossip.spread import Spread
 from weavedns.gossip.vigil import Vigil
 
@@ -125,8 +137,10 @@ class Standing:
         self.on_statement(Leave(name, peer.incarnation), now)
 
     def jump(self, heard: int, now: float) -> None:
-        """Publish anew as an incarnation above `heard`."""
+        """Publish anew as an incarnation above `heard`; one with nothing above it is not taken seriously."""
         core = self._core
+        if heard > MAX_COUNT - (1 << JUMP_BITS):
+            return
         # Not just one higher: an earlier life that few have heard of may have jumped from the same number.
         core.incarnation = max(core.incarnation, heard) + 1 + core.rng.getrandbits(JUMP_BITS)
         core.rebuttal = 0
@@ -194,6 +208,9 @@ class Standing:
 
     def _rebut(self, said: Suspect | Dead, now: float, addr: Address | None) -> None:
         core = self._core
+        if said.rebuttal == MAX_REBUTTAL:
+            self.jump(core.incarnation, now)
+            return
         if said.rebuttal >= core.rebuttal:
             core.rebuttal = said.rebuttal + 1
             self.worse(1)

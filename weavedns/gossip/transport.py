@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from weavedns.errors import ListenError, PeerError
 from weavedns.gossip.events import Address, Event, RecordsChanged, ReplyCame, RequestCame, RequestFailed
 from weavedns.gossip.links import Close, Dial, Send
+from weavedns.gossip.message import MAX_REQUEST_BYTES
 from weavedns.gossip.node import Node
 from weavedns.gossip.requests import DEFAULT_TIMEOUT_S
 
@@ -200,7 +201,8 @@ class Transport:
                 body = await self._on_request(event.peer, event.kind, event.body)
             self._node.reply(event.number, body)
         except PeerError as exc:
-            self._node.reply(event.number, str(exc).encode(), failed=True)
+            # However long the name that it repeats.
+            self._node.reply(event.number, str(exc).encode()[:MAX_REQUEST_BYTES], failed=True)
         except TimeoutError:
             self._node.reply(event.number, b"it took too long there", failed=True)
         self._pump()

@@ -26,8 +26,10 @@ DEFAULT_TTL_S = 1
 DEFAULT_PORT = 6783
 DEFAULT_OVERLAY_PORT = 6784
 DEFAULT_PROFILE = "fast"
+DEFAULT_PEER_RECORDS = 20_000
 DNS_PORT = 53
 STATUS_PORT = 6782
+MAX_PEER_RECORDS = 1_000_000
 # Smaller ranges have no room for a DNS subnet and containers beside it.
 _LONGEST_RANGE_PREFIX = 28
 _MAX_PORT = 65535
@@ -70,6 +72,7 @@ class Settings:
     overlay_port: int = DEFAULT_OVERLAY_PORT
     passwords: tuple[str, ...] = field(default=(), repr=False)
     profile: str = DEFAULT_PROFILE
+    peer_records: int = DEFAULT_PEER_RECORDS  # of each other peer
 
 
 def settings(
@@ -98,6 +101,7 @@ def settings(
     overlay_port: int = DEFAULT_OVERLAY_PORT,
     passwords: Sequence[str] = (),  # the one to use first
     profile: str = DEFAULT_PROFILE,
+    peer_records: int = DEFAULT_PEER_RECORDS,
 ) -> Settings:
     """Check every setting and the ones that must fit together; raises ConfigError for the first that is wrong."""
     whole = _network("--range", weave_range)
@@ -148,6 +152,7 @@ def settings(
         overlay_port=_port("--overlay-port", overlay_port),
         passwords=tuple(_password(text) for text in passwords),
         profile=profile,
+        peer_records=_peer_records(peer_records),
     )
 
 
@@ -291,6 +296,12 @@ def _listen_address(text: str) -> SocketAddress:
 def _port(flag: str, number: int) -> int:
     if not 0 < number <= _MAX_PORT:
         raise ConfigError(f"{flag} {number} is no port; give one from 1 to {_MAX_PORT}")
+    return number
+
+
+def _peer_records(number: int) -> int:
+    if not 0 < number <= MAX_PEER_RECORDS:
+        raise ConfigError(f"--peer-records {number} is no number of records; give one from 1 to {MAX_PEER_RECORDS}")
     return number
 
 

@@ -61,7 +61,7 @@ class Daemon:
         self._settings = settings
         self._stopped = asyncio.Event()
         self._failure: WeaveError | None = None
-        self._catalog = Catalog(settings.name)
+        self._catalog = Catalog(settings.name, limit=settings.peer_records)
         self._answers = Answers(
             Zone(
                 domain=settings.domain,

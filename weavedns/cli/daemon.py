@@ -141,6 +141,12 @@ _LEVELS = ["debug", "info", "warning", "error"]
     default=config.DEFAULT_PROFILE,
     help="How soon a peer that does not answer is believed gone: about 4 s, or 10 s with less traffic.",
 )
+@setting(
+    "--peer-records",
+    type=int,
+    default=config.DEFAULT_PEER_RECORDS,
+    help="How many records of each other peer are kept here; what is above that is not answered.",
+)
 @setting("--no-network", is_flag=True, help="DNS only: no bridge, no containers; needs no root, but a --listen.")
 @setting("--log-level", type=click.Choice(_LEVELS), default="info", help="How much is told on stderr.")
 def launch(

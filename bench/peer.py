@@ -31,7 +31,7 @@ def record(name: str, number: int, version: int, *, ttl_s: int = 1) -> Record:
 
 
 async def main(name: str, port: int, join: int, records: int, version: int, changes_a_second: int) -> None:
-    catalog = Catalog(name)
+    catalog = Catalog(name, limit=1_000_000)
     for number in range(records):
         catalog.add(record(name, number, version))
     settings = config.settings(

@@ -6,11 +6,11 @@ Only the owner makes changes; everybody else repeats them in the owner's order. 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 from hashlib import blake2b
-from itertools import islice
+from itertools import chain, islice
 from typing import NamedTuple
 
 from weavedns.records.groups import Group, find, frozen, members, with_record, without_record
@@ -81,12 +81,12 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All that an owner has at one version."""
+    """All that an owner has at one version; the items can be drawn once, as slowly as one likes."""
 
     owner: str
     incarnation: int
     version: int
-    items: Sequence[Item]
+    items: Iterable[Item]
 
 
 class Replica:
@@ -184,7 +184,8 @@ class Replica:
 
     def snapshot(self) -> Snapshot:
         """All there is now; what changes later does not show in it."""
-        return Snapshot(self.owner, self.incarnation, self.version, [*self.facts.values(), *self.records()])
+        items = chain[Item](list(self.facts.values()), _drawn(_still(self)))
+        return Snapshot(self.owner, self.incarnation, self.version, items)
 
     def restart(self, incarnation: int) -> None:
         """Begin a new incarnation with the items there are; from here on older versions need a snapshot."""
@@ -239,36 +240,48 @@ def same(one: Record, other: Record) -> bool:
 
 
 def differences(before: Replica | None, after: Replica) -> Iterator[Change]:
-    """The changes that lead from one replica of an owner to the next, name by name and additions first.
+    """The changes that lead from one replica of an owner to the next, name by name, what comes before what goes.
 
-    Both are as they were when this was called, so it can be drawn slowly while they change.
+    `after` counts as it was when this was called, so it can be drawn slowly while that changes. `before` is nobody
+    else's any more: it is emptied on the way, as to free it all at once would keep queries waiting.
     """
-    old = {name: _still(group) for name, group in before.names.items()} if before else {}
-    new = [(name, _still(group)) for name, group in after.names.items()]
-    kept = set(after.names) if old else set()
-    return _differences(old, new, kept)
+    return _differences(before.names if before else {}, _still(after))
+
+
+def all_changes(replica: Replica, *, added: bool) -> Iterator[Change]:
+    """Every record coming or going, as they were when this was called."""
+    return (Change(record, added) for record in _drawn(_still(replica)))
 
 
 # What does not change any more: a bare record, or several.
 _Still = Record | tuple[Record, ...]
 
 
-def _still(group: Group) -> _Still:
-    return frozen(group) if isinstance(group, dict) else group
+def _still(replica: Replica) -> list[_Still]:
+    """The records as they are now, the first name last; nothing else may happen meanwhile, so it does little."""
+    groups = [frozen(group) if isinstance(group, dict) else group for group in replica.names.values()]
+    groups.reverse()
+    return groups
 
 
-def _differences(old: dict[bytes, _Still], new: list[tuple[bytes, _Still]], kept: set[bytes]) -> Iterator[Change]:
-    for name, now in new:
-        was = old.get(name)
+def _drawn(groups: list[_Still]) -> Iterator[Record]:
+    """The records of `_still` one by one, each let go of when it was drawn."""
+    while groups:
+        yield from members(groups.pop())
+
+
+def _differences(old: dict[bytes, Group], new: list[_Still]) -> Iterator[Change]:
+    while new:
+        now = frozen(new.pop())
+        was = old.pop(now[0].name, None)
         if was is None:
-            for record in members(now):
+            for record in now:
                 yield Change(record, added=True)
         else:
-            yield from _name_differences(frozen(was), frozen(now))
-    for name, was in old.items():
-        if name not in kept:
-            for record in members(was):
-                yield Change(record, added=False)
+            yield from _name_differences(frozen(was), now)
+    while old:
+        for record in members(old.popitem()[1]):
+            yield Change(record, added=False)
 
 
 def _name_differences(was: tuple[Record, ...], now: tuple[Record, ...]) -> Iterator[Change]:

@@ -71,6 +71,10 @@ class Record(Struct, frozen=True, eq=False, gc=False):
             and self.owner == other.owner
         )
 
+    def __ne__(self, other: object) -> bool:
+        # The base class has one of its own, which looks at every field.
+        return not self == other
+
     def __hash__(self) -> int:
         return hash((self.name, self.rdata, self.rtype, self.holder, self.owner))
 

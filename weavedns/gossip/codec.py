@@ -117,9 +117,7 @@ def delta(changes: Changes) -> Delta:
     return Delta(owner, changes.incarnation, changes.base, tuple(entry(owner, item) for item in changes.items))
 
 
-def changes(
-    part: Delta, room_bytes: int, *, full_bytes: int | None = None
-) -> Iterator[tuple[Delta, bytes | None]]:
+def changes(part: Delta, room_bytes: int, *, full_bytes: int | None = None) -> Iterator[tuple[Delta, bytes | None]]:
     """Cut a delta into encoded messages of at most `room_bytes`; None where one entry alone is larger.
 
     With `full_bytes` a message of several entries is no larger than that.

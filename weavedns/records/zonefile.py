@@ -113,6 +113,12 @@ def render_records(records: Iterable[Record], *, domain: bytes, ttl_s: int) -> s
     return "\n".join([*head, *_render_lines(records, domain, ttl_s)]) + "\n"
 
 
+def render_line(record: Record) -> str:
+    """Write one record as a line that says the same in any file."""
+    data = rdata.render(record.rtype, record.rdata)
+    return f"{_absolute(record.name)} {record.ttl_s} IN {type_name(record.rtype)} {data}"
+
+
 @dataclass(frozen=True, slots=True)
 class _Maker:
     owner: str

@@ -1,7 +1,4 @@
-"""What the tail bench lets a daemon do beside answering: zone files, commands and other peers that change its records.
-
-Each is a context: it goes on until the block ends, and raises then what went wrong.
-"""
+"""What the tail bench lets a daemon do beside answering: zone files, commands and other peers change its records."""
 
 from __future__ import annotations
 
@@ -16,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Self
 
 from bench.servers import DOMAIN, address, query
 
@@ -24,7 +22,7 @@ LARGE = 100_000
 _VERSION_STEP = 1_000_000
 _LOOK_EVERY_S = 0.02
 _MERGED_S = 60.0
-_WRITERS = 4
+_RECORDS_A_REQUEST = 10
 
 
 Work = Callable[[threading.Event], None]
@@ -110,31 +108,23 @@ def zone_files(zones: Path, merges: Merges) -> Work:
 
 
 def commands(control: Path) -> Work:
-    """500 records a second are added or removed over the control socket, one a request, at a steady rate."""
+    """500 records a second are added and removed over the control socket at a steady rate, ten by each request."""
 
     def work(ended: threading.Event) -> None:
-        turn = threading.Lock()
-        count, began = 0, time.monotonic()
-
-        def write(_: threading.Event) -> None:
-            nonlocal count
-            connection = _Unix(control)
-            while not ended.is_set():
-                with turn:
-                    number, count = count, count + 1
-                time.sleep(max(0.0, began + number / CHANGES_A_SECOND - time.monotonic()))
-                rounds, name = divmod(number, CHANGES_A_SECOND)
-                body: dict[str, object] = {"name": f"a{name}"}
-                if rounds % 2 == 0:
-                    body["data"] = [address(name)]
-                connection.call("DELETE" if rounds % 2 else "POST", "/v1/records", body)
-            connection.close()
-
-        with beside(*[write] * _WRITERS):
-            ended.wait()
+        connection = _Unix(control)
+        requests_a_second = CHANGES_A_SECOND // _RECORDS_A_REQUEST
+        number, began = 0, time.monotonic()
+        while not ended.wait(max(0.0, began + number / requests_a_second - time.monotonic())):
+            rounds, name = divmod(number, requests_a_second)
+            body: dict[str, object] = {"name": f"a{name}"}
+            if rounds % 2 == 0:
+                body["data"] = [address(name * _RECORDS_A_REQUEST + each) for each in range(_RECORDS_A_REQUEST)]
+            connection.call("DELETE" if rounds % 2 else "POST", "/v1/records", body)
+            number += 1
+        connection.close()
         seconds = time.monotonic() - began
-        if count < 0.9 * CHANGES_A_SECOND * seconds:
-            raise SystemExit(f"only {count / seconds:.0f} changes a second were made by commands")
+        if number < 0.9 * requests_a_second * seconds:
+            raise SystemExit(f"only {number * _RECORDS_A_REQUEST / seconds:.0f} records a second were changed")
 
     return work
 
@@ -168,7 +158,7 @@ class Peers:
         self._core = core
         self._processes: list[subprocess.Popen[bytes]] = []
 
-    def __enter__(self) -> Peers:
+    def __enter__(self) -> Self:
         port = free_ports(2)
         self._large = [self._start("big", port[0], LARGE, version, 0) for version in (1, 2)]
         self._busy = self._start("busy", port[1], CHANGES_A_SECOND, 1, CHANGES_A_SECOND)

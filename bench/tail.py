@@ -3,9 +3,10 @@
     python -m bench.tail [--quick]
 
 At half of the rate that the server can answer: alone; while 100,000 records of a zone file are read and 500 change
-each second; while a peer comes with 100,000 records, is killed and comes back with as many others, 500 a second are
-changed by commands and 500 by another peer; and while names of others are asked for whose servers are dead. Exits with
-1 when a gate fails.
+each second; while a peer comes with 100,000 records, is killed and comes back with as many others, and 500 a second are
+changed by commands and 500 by another peer; and while names of others are asked for whose servers are dead.
+
+Exits with 1 when a gate fails.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ PROBES_A_SECOND = 1000
 FOREIGN_A_SECOND = 500
 GATE_MS = 2.0
 QUIET = "half of the peak rate"
-FILES = "the same, while 100,000 records of a zone file come, then others in their place, and 500 change each second"
-PEERS = "the same, while a peer comes with 100,000, is killed and comes back with others; 500 change here and 500 at another peer each second"
+FILES = "the same, while a zone file brings 100,000 records, then others, and 500 change each second"
+PEERS = "the same, while a peer brings 100,000, then others, and 500 change here and 500 at a third each second"
 DEAD = "500 names of others a second, all upstreams silent"
 
 

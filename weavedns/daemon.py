@@ -35,7 +35,7 @@ from weavedns.records import names
 from weavedns.records.catalog import Catalog, Change
 from weavedns.records.record import Origin, Record, RecordType
 from weavedns.registry import Registry
-from weavedns.zones import ZoneEvent, ZoneRejected, ZoneWatcher
+from weavedns.zones import ZoneWatcher
 from weavenet.attach import Attacher
 from weavenet.ipam.allocator import Wanted
 from weavenet.network import WeaveNetwork
@@ -45,7 +45,6 @@ log = logging.getLogger(__name__)
 
 RESOLV_CONF = Path("/etc/resolv.conf")
 RESOLV_CONF_EVERY_S = 2.0
-ZONES_EVERY_S = 1.0
 THREAD_SWITCH_S = 0.0005
 # How long names that are being recovered may hold back the first answer.
 RECOVERY_S = 5.0
@@ -98,7 +97,12 @@ class Daemon:
             republish=self._republish,
         )
         self._zones = ZoneWatcher(
-            settings.zones, owner=settings.name, domain=settings.domain, default_ttl_s=settings.ttl_s
+            settings.zones,
+            self._catalog,
+            self._publish,
+            owner=settings.name,
+            domain=settings.domain,
+            default_ttl_s=settings.ttl_s,
         )
         self._hosts = Hosts(settings, self._catalog, publish=self._answers.apply, lost_name=self._fail)
         self._hosts.answer_with(peers.REMOVE, partial(peers.removed_for, self._registry))
@@ -133,7 +137,7 @@ class Daemon:
         parts.callback(api.release, listener, settings.socket)
         parts.push_async_callback(self._store.close)
         await self._registry.load()
-        await self._read_zones()
+        await self._zones.poll()
         operations = Operations(self._parts())
         if settings.network and not await self._start_network(parts, operations, listener):
             return
@@ -145,7 +149,7 @@ class Daemon:
             await parts.enter_async_context(status_page.serve(operations, *settings.http))
         self._tasks = await parts.enter_async_context(asyncio.TaskGroup())
         parts.callback(self._cancel_tasks)
-        self._in_background(self._follow_zones())
+        self._in_background(self._zones.follow())
         if not settings.upstream:
             self._in_background(self._follow_resolv_conf())
         if self._containers and self._network:
@@ -332,33 +336,6 @@ class Daemon:
         local = [settings.weave_range, *subnets] if settings.allow_forward_local else []
         self._access.allow([*settings.allow_forward, *local])
 
-    async def _follow_zones(self) -> None:
-        while True:
-            await asyncio.sleep(ZONES_EVERY_S)
-            await self._read_zones()
-
-    async def _read_zones(self) -> None:
-        # Python's collector would look through everything that a large file brings, again and again, and keep
-        # queries waiting for a tenth of a second each time. What is frozen it leaves alone.
-        gc.disable()
-        try:
-            events = await self._zones.poll()
-            for event in events:
-                await self._take_in(event)
-            if events:
-                gc.freeze()
-        finally:
-            gc.enable()
-
-    async def _take_in(self, event: ZoneEvent) -> None:
-        """Apply what a zone file says, in slices between which queries are answered."""
-        if isinstance(event, ZoneRejected):
-            log.error("%s; what the file said before is still served", event.message)
-            return
-        for part in event.slices():
-            self._publish(self._catalog.apply(part))
-            await asyncio.sleep(0)
-
     async def _follow_resolv_conf(self) -> None:
         own = {host for host, _ in self._dns_addresses()}
         seen: str | None = None
@@ -383,6 +360,9 @@ class Daemon:
         asyncio.get_running_loop().call_later(0.05, self._stopped.set)
 
     def _tell(self) -> None:
+        # What is here by now stays: Python's collector of cycles need not look through all of it again and again,
+        # while queries wait.
+        gc.freeze()
         process.notify("READY=1")
         settings = self._settings
         where = ", ".join(f"{host} port {port}" for host, port in self._dns_addresses())
@@ -393,7 +373,7 @@ def main(settings: Settings, log_level: str) -> None:
     """Run the daemon until it ends; raises a WeaveError or WeaveNetError when it cannot start."""
     logging.basicConfig(level=log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("aiohttp.server").addFilter(api.is_worth_telling)
-    # A thread that reads a large zone file must not keep a query waiting for Python's usual 5 ms.
+    # A thread that works must not keep a query waiting for Python's usual 5 ms.
     sys.setswitchinterval(THREAD_SWITCH_S)
     process.allow_files()
     process.give_memory_back()

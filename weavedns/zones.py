@@ -19,6 +19,7 @@ from weavedns.records import zonefile
 from weavedns.records.alias import check_alone
 from weavedns.records.catalog import Catalog, Change
 from weavedns.records.entries import failure
+from weavedns.records.groups import portions
 from weavedns.records.record import Origin, Record, RecordType
 from weavedns.zonereader import RECORDS_A_SLICE, Alias, BeingWrittenError, Job, Signature, reason, signature
 
@@ -197,24 +198,40 @@ class ZoneWatcher:
     async def _replace(self, holder: str, slices: AsyncIterator[Sequence[Record]]) -> int:
         """Make these all that `holder` has, answering queries between slices; how many they are."""
         catalog, count = self._catalog, 0
-        had_some = bool(catalog.of_holder(holder))
-        stays: set[Record] = set()
+        if not catalog.of_holder(holder):
+            async for part in slices:
+                self._publish([change for record in part for change in catalog.add(record)])
+                count += len(part)
+                await asyncio.sleep(0)
+            return count
+        wanted: dict[Record, Record] = {}
         async for part in slices:
-            self._publish([change for record in part for change in catalog.add(record)])
-            count += len(part)
-            if had_some:
-                stays.update(part)
+            wanted.update(zip(part, part, strict=True))
             await asyncio.sleep(0)
-        known = list(catalog.of_holder(holder)) if had_some else []
-        while known:
-            part = known[-RECORDS_A_SLICE:]
-            del known[-RECORDS_A_SLICE:]
-            going = [record for record in part if record not in stays]
-            # Bit by bit as well: to free all of it at once takes long.
-            stays.difference_update(part)
-            self._publish([change for record in going for change in catalog.remove(record)])
-            await asyncio.sleep(0)
+        count = len(wanted)
+        await self._in_slices(wanted, lambda record: self._renew(record, wanted))
+        # Bit by bit as well: to free all of it at once takes long.
+        await self._in_slices(
+            catalog.of_holder(holder), lambda record: [] if wanted.pop(record, None) else catalog.remove(record)
+        )
         return count
+
+    async def _in_slices(self, records: Iterable[Record], step: Callable[[Record], list[Change]]) -> None:
+        todo = portions(records)
+        while todo:
+            portion = todo.pop()
+            for start in range(0, len(portion), RECORDS_A_SLICE):
+                some = portion[start : start + RECORDS_A_SLICE]
+                self._publish([change for record in some for change in step(record)])
+                await asyncio.sleep(0)
+
+    def _renew(self, record: Record, wanted: Mapping[Record, Record]) -> list[Change]:
+        """Add a record, and remove what the file does not give its name any more: no answer shows both."""
+        changes = self._catalog.add(record)
+        for known in self._catalog.own.of_name(record.name):
+            if known.holder == record.holder and known not in wanted:
+                changes += self._catalog.remove(known)
+        return changes
 
     def _job(self, path: Path) -> Job:
         others = [

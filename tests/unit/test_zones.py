@@ -363,6 +363,9 @@ async def test_changes_are_published_in_slices(tmp_path: Path) -> None:
     path.write_text(zone("h0"))
     await follower.poll()
     assert sorted(len(part) for part in follower.published if part) == [20, 50, 50]
+    path.write_text("".join(f"h0 A 10.2.1.{number}\n" for number in range(99)))
+    await follower.poll()
+    assert len(follower.published[0]) == 50
     assert follower.names() == ["h0"]
 
 

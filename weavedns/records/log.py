@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from hashlib import blake2b
 from itertools import chain, islice
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
-from weavedns.records.groups import Group, find, frozen, members, with_record, without_record
+from weavedns.records.groups import Group, find, frozen, members, portions, with_record, without_record
 from weavedns.records.record import Record
 
 LOG_ENTRIES = 4096
@@ -257,28 +257,34 @@ def all_changes(replica: Replica, *, added: bool) -> Iterator[Change]:
 _Still = Record | tuple[Record, ...]
 
 
-def _still(replica: Replica) -> list[_Still]:
-    """The records as they are now, the first name last; nothing else may happen meanwhile, so it does little."""
-    groups = [frozen(group) if isinstance(group, dict) else group for group in replica.names.values()]
-    groups.reverse()
-    return groups
-
-
-def _drawn(groups: list[_Still]) -> Iterator[Record]:
-    """The records of `_still` one by one, each let go of when it was drawn."""
-    while groups:
-        yield from members(groups.pop())
-
-
-def _differences(old: dict[bytes, Group], new: list[_Still]) -> Iterator[Change]:
-    while new:
-        now = frozen(new.pop())
-        was = old.pop(now[0].name, None)
-        if was is None:
-            for record in now:
-                yield Change(record, added=True)
+def _still(replica: Replica) -> list[tuple[_Still, ...]]:
+    """The records as they are now, in portions; nothing else may happen meanwhile, so it does as little as it can."""
+    found: list[tuple[_Still, ...]] = []
+    for portion in portions(replica.names.values()):
+        if dict in set(map(type, portion)):
+            found.append(tuple(frozen(group) if isinstance(group, dict) else group for group in portion))
         else:
-            yield from _name_differences(frozen(was), now)
+            found.append(cast("tuple[_Still, ...]", portion))
+    return found
+
+
+def _drawn(still: list[tuple[_Still, ...]]) -> Iterator[Record]:
+    """The records of `_still` one by one, each portion let go of when it was drawn."""
+    while still:
+        for group in still.pop():
+            yield from members(group)
+
+
+def _differences(old: dict[bytes, Group], new: list[tuple[_Still, ...]]) -> Iterator[Change]:
+    while new:
+        for group in new.pop():
+            now = frozen(group)
+            was = old.pop(now[0].name, None)
+            if was is None:
+                for record in now:
+                    yield Change(record, added=True)
+            else:
+                yield from _name_differences(frozen(was), now)
     while old:
         for record in members(old.popitem()[1]):
             yield Change(record, added=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import math
 import os
 import socket
 import subprocess
@@ -34,16 +35,23 @@ class Merges:
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self._spans: list[tuple[float, float]] = []
+        self._spans: list[list[float]] = []
 
     def covers(self, at: float) -> bool:
         """Whether one of them was under way, by the monotonic clock."""
         return any(began <= at < ended for began, ended in self._spans)
 
+    @property
+    def took_s(self) -> list[float]:
+        """How long each took."""
+        return [ended - began for began, ended in self._spans]
+
     @contextlib.contextmanager
     def one(self, name: str, answer: str) -> Iterator[None]:
         """What the block begins is over when the name has this address; raises SystemExit when it takes too long."""
         began = time.monotonic()
+        span = [began, math.inf]
+        self._spans.append(span)
         yield
         wanted = socket.inet_aton(answer)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
@@ -53,7 +61,7 @@ class Merges:
                 asker.send(query(name))
                 with contextlib.suppress(TimeoutError):
                     if asker.recv(512)[-4:] == wanted:
-                        self._spans.append((began, time.monotonic()))
+                        span[1] = time.monotonic()
                         return
                 time.sleep(_LOOK_EVERY_S)
         raise SystemExit(f"{name} is not {answer} after {_MERGED_S:.0f} s")

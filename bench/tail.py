@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -53,6 +53,7 @@ class Tail:
     most_ms: float
     rate: float
     lost: int
+    merged_s: tuple[float, ...] = ()
 
 
 def main() -> int:
@@ -88,7 +89,8 @@ def measure(folder: Path, seconds: float, cores: Sequence[int]) -> list[Tail]:
 
             def watch(situation: str, *works: churn.Work, merges: churn.Merges | None = None) -> Tail:
                 with churn.beside(*works):
-                    return observe(situation, server, (own, half), seconds, merges)
+                    tail = observe(situation, server, (own, half), seconds, merges)
+                return replace(tail, merged_s=tuple(merges.took_s)) if merges else tail
 
             files, arrivals = churn.Merges(server.port), churn.Merges(server.port)
             return [
@@ -143,12 +145,13 @@ def dead_upstream() -> Iterator[int]:
 def render(tails: Sequence[Tail]) -> str:
     lines = [f"{time.strftime('%Y-%m-%d')}; {NAMES:,} names, {PROBES_A_SECOND:,} timed queries a second.", ""]
     lines += [
-        "| beside the timed queries | timed | p50 ms | p99 ms | most ms | load q/s | lost |",
-        "|---|---|---|---|---|---|---|",
+        "| beside the timed queries | timed | p50 ms | p99 ms | most ms | load q/s | lost | merged in s |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for each in tails:
         times = f"{each.p50_ms:.2f} | {each.p99_ms:.2f} | {each.most_ms:.1f}"
-        lines.append(f"| {each.situation} | {each.asked:,} | {times} | {each.rate:,.0f} | {each.lost} |")
+        merged = ", ".join(f"{took_s:.1f}" for took_s in each.merged_s)
+        lines.append(f"| {each.situation} | {each.asked:,} | {times} | {each.rate:,.0f} | {each.lost} | {merged} |")
     lines += ["", "| gate | measured | at most | |", "|---|---|---|---|"]
     quiet, files, peers, dead = tails
     gates = [

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 from weavedns import zonereader
@@ -19,7 +20,6 @@ from weavedns.records import zonefile
 from weavedns.records.alias import check_alone
 from weavedns.records.catalog import Catalog, Change
 from weavedns.records.entries import failure
-from weavedns.records.groups import portions
 from weavedns.records.record import Origin, Record, RecordType
 from weavedns.zonereader import RECORDS_A_SLICE, Alias, BeingWrittenError, Job, Signature, reason, signature
 
@@ -211,19 +211,15 @@ class ZoneWatcher:
         count = len(wanted)
         await self._in_slices(wanted, lambda record: self._renew(record, wanted))
         # Bit by bit as well: to free all of it at once takes long.
-        await self._in_slices(
-            catalog.of_holder(holder), lambda record: [] if wanted.pop(record, None) else catalog.remove(record)
-        )
+        known = dict.fromkeys(catalog.of_holder(holder))
+        await self._in_slices(known, lambda record: [] if wanted.pop(record, None) else catalog.remove(record))
         return count
 
     async def _in_slices(self, records: Iterable[Record], step: Callable[[Record], list[Change]]) -> None:
-        todo = portions(records)
-        while todo:
-            portion = todo.pop()
-            for start in range(0, len(portion), RECORDS_A_SLICE):
-                some = portion[start : start + RECORDS_A_SLICE]
-                self._publish([change for record in some for change in step(record)])
-                await asyncio.sleep(0)
+        pending = iter(records)
+        while some := tuple(islice(pending, RECORDS_A_SLICE)):
+            self._publish([change for record in some for change in step(record)])
+            await asyncio.sleep(0)
 
     def _renew(self, record: Record, wanted: Mapping[Record, Record]) -> list[Change]:
         """Add a record, and remove what the file does not give its name any more: no answer shows both."""

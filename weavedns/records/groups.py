@@ -6,17 +6,12 @@ dict for the rest keeps every change at the same small cost, however many record
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
-from itertools import islice
-from typing import TypeVar
+from collections.abc import Collection
 
 from weavedns.records.record import Record
 
 Group = Record | tuple[Record, ...] | dict[Record, Record]
 MAX_TUPLE_RECORDS = 8
-PORTION = 500
-
-T = TypeVar("T")
 
 
 def members(group: Group) -> Collection[Record]:
@@ -57,17 +52,3 @@ def without_record(group: Group, record: Record) -> Group:
         return group or ()
     left = tuple(known for known in members(group) if known != record)
     return left[0] if len(left) == 1 else left
-
-
-def portions(things: Iterable[T]) -> list[tuple[T, ...]]:
-    """What there is now in tuples of which the last holds the first things; to be taken off the end one by one.
-
-    Python's collector of cycles looks at a long list again and again, at a tuple of records just once; and what is
-    not needed any more is freed bit by bit.
-    """
-    pending: Iterator[T] = iter(things)
-    found = []
-    while portion := tuple(islice(pending, PORTION)):
-        found.append(portion)
-    found.reverse()
-    return found

@@ -13,7 +13,7 @@ from hashlib import blake2b
 from itertools import chain, islice
 from typing import NamedTuple, cast
 
-from weavedns.records.groups import Group, find, frozen, members, portions, with_record, without_record
+from weavedns.records.groups import Group, find, frozen, members, with_record, without_record
 from weavedns.records.record import Record
 
 LOG_ENTRIES = 4096
@@ -99,6 +99,7 @@ class Replica:
     __slots__ = (
         "_log",
         "_stamps",
+        "crowded",
         "facts",
         "incarnation",
         "limit",
@@ -118,6 +119,8 @@ class Replica:
         self.partial = False
         self.size = 0
         self.names: dict[bytes, Group] = {}
+        # The names whose group is one that changes itself.
+        self.crowded: set[bytes] = set()
         self.facts: dict[tuple[int, bytes], Fact] = {}
         self._log: deque[Entry] = deque()
         # (time, version) at each moment of which entries may be older; at most one for each tick of the clock.
@@ -169,7 +172,9 @@ class Replica:
             return []
         if old is None and self._full():
             return []
-        self.names[item.name] = with_record(group, item)
+        self.names[item.name] = fuller = with_record(group, item)
+        if isinstance(fuller, dict):
+            self.crowded.add(item.name)
         if old is not None:
             return [Change(old, added=False), Change(item, added=True)]
         self.size += 1
@@ -212,6 +217,7 @@ class Replica:
         left = without_record(self.names[item.name], item)
         if left == ():
             del self.names[item.name]
+            self.crowded.discard(item.name)
         else:
             self.names[item.name] = left
         self.size -= 1
@@ -253,38 +259,40 @@ def all_changes(replica: Replica, *, added: bool) -> Iterator[Change]:
     return (Change(record, added) for record in _drawn(_still(replica)))
 
 
-# What does not change any more: a bare record, or several.
-_Still = Record | tuple[Record, ...]
+# By name: a bare record or several, which do not change any more; None where they were drawn.
+_Still = dict[bytes, Record | tuple[Record, ...] | None]
 
 
-def _still(replica: Replica) -> list[tuple[_Still, ...]]:
-    """The records as they are now, in portions; nothing else may happen meanwhile, so it does as little as it can."""
-    found: list[tuple[_Still, ...]] = []
-    for portion in portions(replica.names.values()):
-        if dict in set(map(type, portion)):
-            found.append(tuple(frozen(group) if isinstance(group, dict) else group for group in portion))
-        else:
-            found.append(cast("tuple[_Still, ...]", portion))
-    return found
+def _still(replica: Replica) -> _Still:
+    """The records as they are now.
+
+    Nothing else happens meanwhile, so it does as little as can be; and unlike a list, a table of names and records is
+    nothing that Python's collector of cycles looks through.
+    """
+    still = cast("_Still", replica.names.copy())
+    for name in replica.crowded:
+        still[name] = frozen(replica.names[name])
+    return still
 
 
-def _drawn(still: list[tuple[_Still, ...]]) -> Iterator[Record]:
-    """The records of `_still` one by one, each portion let go of when it was drawn."""
-    while still:
-        for group in still.pop():
+def _drawn(still: _Still) -> Iterator[Record]:
+    """The records of `_still` one by one, each name's let go of when they were drawn."""
+    for name, group in still.items():
+        if group is not None:
+            still[name] = None
             yield from members(group)
 
 
-def _differences(old: dict[bytes, Group], new: list[tuple[_Still, ...]]) -> Iterator[Change]:
-    while new:
-        for group in new.pop():
-            now = frozen(group)
-            was = old.pop(now[0].name, None)
-            if was is None:
-                for record in now:
-                    yield Change(record, added=True)
-            else:
-                yield from _name_differences(frozen(was), now)
+def _differences(old: dict[bytes, Group], new: _Still) -> Iterator[Change]:
+    for name, group in new.items():
+        was = old.pop(name, None)
+        now = frozen(group or ())
+        new[name] = None
+        if was is None:
+            for record in now:
+                yield Change(record, added=True)
+        else:
+            yield from _name_differences(frozen(was), now)
     while old:
         for record in members(old.popitem()[1]):
             yield Change(record, added=False)

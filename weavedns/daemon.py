@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -34,7 +35,6 @@ from weavedns.errors import PeerError, WeaveError, innermost
 from weavedns.records import names
 from weavedns.records.catalog import Catalog, Change
 from weavedns.registry import Registry
-from weavedns.zonefeed import ZoneFeed
 from weavedns.zones import ZoneWatcher
 from weavenet.attach import Attacher
 from weavenet.network import WeaveNetwork
@@ -45,6 +45,9 @@ log = logging.getLogger(__name__)
 RESOLV_CONF = Path("/etc/resolv.conf")
 RESOLV_CONF_EVERY_S = 2.0
 THREAD_SWITCH_S = 0.0005
+# Python's collector of cycles runs after so many new objects, and 50 times that. Its usual 700 let it look at tables
+# of 100,000 records again and again while they are taken in.
+COLLECT_AFTER = (20_000, 50, 50)
 # How long names that are being recovered may hold back the first answer.
 RECOVERY_S = 5.0
 # The same while containers are attached and the engine does not say which, as when both are restarted.
@@ -104,9 +107,13 @@ class Daemon:
             names_by_hand=self._registry.names_of,
         )
         self._zones = ZoneWatcher(
-            settings.zones, owner=settings.name, domain=settings.domain, default_ttl_s=settings.ttl_s
+            settings.zones,
+            self._catalog,
+            self._publish,
+            owner=settings.name,
+            domain=settings.domain,
+            default_ttl_s=settings.ttl_s,
         )
-        self._feed = ZoneFeed(self._zones, self._catalog, self._publish)
         self._hosts = Hosts(settings, self._catalog, publish=self._answers.apply, lost_name=self._fail)
         self._hosts.answer_with(peers.REMOVE, partial(peers.removed_for, self._registry))
         self._network: WeaveNetwork | None = None
@@ -140,7 +147,7 @@ class Daemon:
         parts.callback(api.release, listener, settings.socket)
         parts.push_async_callback(self._store.close)
         await self._registry.load()
-        await self._feed.read()
+        await self._zones.poll()
         operations = Operations(self._parts())
         if settings.network and not await self._start_network(parts, operations, listener):
             return
@@ -154,7 +161,7 @@ class Daemon:
             await parts.enter_async_context(status_page.serve(operations, *settings.http))
         self._tasks = await parts.enter_async_context(asyncio.TaskGroup())
         parts.callback(self._cancel_tasks)
-        self._in_background(self._feed.follow())
+        self._in_background(self._zones.follow())
         if not settings.upstream:
             self._in_background(self._follow_resolv_conf())
         if self._containers and self._network:
@@ -361,6 +368,9 @@ class Daemon:
         asyncio.get_running_loop().call_later(0.05, self._stopped.set)
 
     def _tell(self) -> None:
+        # What is here by now stays: Python's collector of cycles need not look through all of it again and again,
+        # while queries wait.
+        gc.freeze()
         process.notify("READY=1")
         settings = self._settings
         where = ", ".join(f"{host} port {port}" for host, port in self._dns_addresses())
@@ -371,8 +381,9 @@ def main(settings: Settings, log_level: str) -> None:
     """Run the daemon until it ends; raises a WeaveError or WeaveNetError when it cannot start."""
     logging.basicConfig(level=log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("aiohttp.server").addFilter(api.is_worth_telling)
-    # A thread that reads a large zone file must not keep a query waiting for Python's usual 5 ms.
+    # A thread that works must not keep a query waiting for Python's usual 5 ms.
     sys.setswitchinterval(THREAD_SWITCH_S)
+    gc.set_threshold(*COLLECT_AFTER)
     process.allow_files()
     process.give_memory_back()
     try:

@@ -1,11 +1,12 @@
 """What people register: saved before it is answered, all or nothing, and removable by whoever added it."""
 
 import errno
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 
 import pytest
 
+from weavedns import added
 from weavedns import registry as module
 from weavedns.added import AddedStore, ContainerName
 from weavedns.errors import RecordError, StoreError, UnknownRecordError
@@ -28,6 +29,11 @@ class FullStore(AddedStore):
         if self.full:
             raise StoreError("the file cannot be written: No space left on device; make room there")
         await super().save(records, container_names)
+
+    async def append(self, coming: Sequence[Record], going: Sequence[Record]) -> bool:
+        if self.full:
+            raise StoreError("the file cannot be written: No space left on device; make room there")
+        return await super().append(coming, going)
 
 
 class Book:
@@ -283,3 +289,19 @@ async def test_a_real_disk_that_fails_is_told_in_one_line(book: Book, tmp_path: 
     assert isinstance(raised.value.__cause__, OSError)
     assert raised.value.__cause__.errno in {errno.EISDIR, errno.EEXIST}
     assert book.records() == []
+
+
+async def test_what_is_added_and_removed_again_and_again_is_there_after_a_restart(
+    book: Book, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(added, "_MAX_CHANGES", 7)
+    for number in range(30):
+        await book.registry.add(f"h{number}", ["192.0.2.1"], ttl_s=number)
+        if number % 3:
+            await book.registry.remove(f"h{number - 1}")
+    await book.registry.add("h29", ["192.0.2.1"], ttl_s=99)
+    again = Book(tmp_path / "added.zone")
+    await again.registry.load()
+    assert sorted(again.records()) == sorted(book.records())
+    assert "h29.weave.local 99 A 192.0.2.1" in again.records()
+    await again.store.close()

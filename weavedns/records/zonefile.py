@@ -73,14 +73,19 @@ def parse(
     origin_kind: Origin,
     include: Include | None = None,
     max_records: int = MAX_RECORDS,
+    elsewhere: Iterable[Record] = (),
+    alias: Callable[[Record, str, int], None] | None = None,
 ) -> list[Record]:
     """Read a master file for the domain `origin`; what is there twice comes once, in the order of the file.
+
+    `elsewhere` are CNAME records of other files, which nothing may stand beside; `alias` hears of each CNAME of this
+    file, with file and line.
 
     A record without TTL gets that of ``$TTL``, else the last one stated (RFC 1035), else the minimum of an SOA
     above it, else `default_ttl_s`. Raises ZoneFileError, whose message starts with ``file:line:``.
     """
     make = _Maker(owner, holder, origin_kind)
-    reader = _Reader(origin, make, include, max_records)
+    reader = _Reader(origin, make, include, max_records, elsewhere, alias)
     reader.read(data, _Scope(file, origin, default_ttl_s))
     return list(reader.records)
 
@@ -111,6 +116,12 @@ def render_records(records: Iterable[Record], *, domain: bytes, ttl_s: int) -> s
     return "\n".join([*head, *_render_lines(records, domain, ttl_s)]) + "\n"
 
 
+def render_line(record: Record) -> str:
+    """Write one record as a line that says the same in any file."""
+    data = rdata.render(record.rtype, record.rdata)
+    return f"{_absolute(record.name)} {record.ttl_s} IN {type_name(record.rtype)} {data}"
+
+
 @dataclass(frozen=True, slots=True)
 class _Maker:
     owner: str
@@ -136,7 +147,15 @@ class _Scope:
 class _Reader:
     """Reads one file and what it includes into `records`; used once."""
 
-    def __init__(self, domain: bytes, make: _Maker, include: Include | None, max_records: int) -> None:
+    def __init__(
+        self,
+        domain: bytes,
+        make: _Maker,
+        include: Include | None,
+        max_records: int,
+        elsewhere: Iterable[Record],
+        alias: Callable[[Record, str, int], None] | None,
+    ) -> None:
         self.records: dict[Record, None] = {}
         self._domain = domain
         self._make = make
@@ -145,7 +164,10 @@ class _Reader:
         self._open_files: list[str] = []
         self._bytes_left = MAX_FILE_BYTES
         self._per_name: dict[bytes, int] = {}
-        self._aliases: set[bytes] = set()
+        self._elsewhere = {record.name: record for record in elsewhere}
+        self._aliases = set(self._elsewhere)
+        self._tell_alias = alias
+        self._line = 0
         self._ttls: dict[int, int] = {}  # one object for each TTL, not one for each record
 
     def read(self, data: bytes, scope: _Scope) -> None:
@@ -160,6 +182,7 @@ class _Reader:
                 continue
             entry, at = entries.read(lines, at, scope.file)
             if entry.fields:
+                self._line = entry.line
                 try:
                     self._read_entry(entry, scope)
                 except ZoneFileError:
@@ -254,8 +277,12 @@ class _Reader:
             raise RecordError("the domain itself has SOA and NS, and a CNAME stands alone at its name; remove it")
         if record.rtype == RecordType.CNAME:
             self._aliases.add(record.name)
+            if self._tell_alias:
+                self._tell_alias(record, self._open_files[-1], self._line)
         if record.name in self._per_name:
             check_alone(record, (other for other in self.records if other.name == record.name))
+        if record.name in self._elsewhere:
+            check_alone(record, [self._elsewhere[record.name]])
 
     def _state_ttl(self, ttl_s: int, scope: _Scope) -> int:
         ttl_s = self._ttls.setdefault(ttl_s, ttl_s)

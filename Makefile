@@ -3,13 +3,16 @@
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench bench-gossip image clean
+.PHONY: help run demo test lint bench bench-gossip image clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
-run: ## set up, start a Docker engine if there is none (DOCKER=no: do not), and run the daemon; ARGS="--ttl 5"
+run: ## set up, start a Docker engine if there is none (DOCKER=no: do not), and run the daemon; ARGS="--ttl 5 host1"
 	@exec scripts/run $(ARGS)
+
+demo: ## as root: three hosts with Docker engines on this machine, each step shown and checked
+	@exec scripts/demo $(ARGS)
 
 test: ## set up, lint, and run every test; as root for those with namespaces and Docker engines; ARGS="-k name"
 	@exec scripts/test $(ARGS)

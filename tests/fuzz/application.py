@@ -140,7 +140,7 @@ class Daemon:
         wire.decode_answer(
             wire.encode(wire.NoRing(tuple(keeper.seeding.members), keeper.seeding.promised_to, (), "x"))
         )
-        for line in peers.ipam_text(peers.ipam(self.sharing)).splitlines():
+        for line in peers.ipam_text(peers.ipam(self.sharing, "victim")).splitlines():
             assert line.isprintable(), line
 
 

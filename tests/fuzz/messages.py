@@ -31,6 +31,8 @@ def of_type(kind: msgspec.inspect.Type) -> st.SearchStrategy[Any]:  # noqa: PLR0
             return st.tuples(*fields).map(lambda values: [*tag, *values])
         case msgspec.inspect.ListType():
             return st.lists(of_type(kind.item_type), max_size=4)
+        case msgspec.inspect.DictType():
+            return st.dictionaries(of_type(kind.key_type), of_type(kind.value_type), max_size=10)
         case msgspec.inspect.EnumType():
             return st.integers(0, len(kind.cls))
         case msgspec.inspect.BoolType():

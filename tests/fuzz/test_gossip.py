@@ -22,7 +22,7 @@ BOTH = pytest.mark.parametrize("keyring", [PLAIN, SEALED], ids=["plain", "sealed
 _hello = Stream(PLAIN, Header("evil", WALL_MS + 3, 9, 0), bytes, initiator=True).take()
 _sealed_hello = Stream(SEALED, Header("evil", WALL_MS + 3, 9, 0), bytes, initiator=True).take()
 _me = Alive("evil", *EVIL, WALL_MS + 3, 9, 0)
-_open = codec.encode(Open(Purpose.JOIN, "weave", _me, "10.0.0.1"))
+_open = codec.encode(Open(Purpose.JOIN, "weave", _me, "10.0.0.1", {}))
 _opened = _hello + len(_open).to_bytes(4, "big") + _open
 _streams = st.sampled_from([_hello, _sealed_hello, _opened, _hello + b"\xff\xff\xff\xff", b"GET / HTTP/1.0"])
 _ping = codec.join([codec.encode(Ping(1, "victim", 1))])

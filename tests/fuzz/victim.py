@@ -120,7 +120,7 @@ class Victim:
         header = Header("evil", WALL_MS + 3, 9, 0)
         stream = Stream(self.keyring, header, Random(2).randbytes, initiator=True)
         me = self.node._core.me()
-        stream.send(codec.encode(Open(purpose, "weave", type(me)("evil", *EVIL, WALL_MS + 3, 9, 0), HOST[0])))
+        stream.send(codec.encode(Open(purpose, "weave", type(me)("evil", *EVIL, WALL_MS + 3, 9, 0), HOST[0], {})))
         self._feed(number, [stream.take()])
         self._read(number, stream)
         self._feed(number, [stream.take()])

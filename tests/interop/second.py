@@ -39,6 +39,10 @@ def pack(value: Any) -> bytes:
             return struct.pack(">BI", 0xC6, len(value)) + value
         case list():
             return struct.pack(">BH", 0xDC, len(value)) + b"".join(map(pack, value))
+        case dict():
+            return struct.pack(">BH", 0xDE, len(value)) + b"".join(
+                pack(each) for pair in value.items() for each in pair
+            )
     raise TypeError(value)
 
 
@@ -56,13 +60,25 @@ def _unpack(data: bytes, at: int) -> tuple[Any, int]:
         return code, at
     if 0x90 <= code < 0xA0 or code in {0xDC, 0xDD}:
         count, at = (code & 15, at) if code < 0xA0 else _number(data, at, 2 << (code - 0xDC))
-        items = []
-        for _ in range(count):
-            item, at = _unpack(data, at)
-            items.append(item)
-        return items, at
+        return _several(data, at, count)
+    if 0x80 <= code < 0x90 or code in {0xDE, 0xDF}:
+        count, at = (code & 15, at) if code < 0x90 else _number(data, at, 2 << (code - 0xDE))
+        both, at = _several(data, at, 2 * count)
+        return dict(zip(both[::2], both[1::2], strict=True)), at
     if 0xA0 <= code < 0xC0:
         return data[at : at + code - 0xA0].decode(), at + code - 0xA0
+    return _scalar(data, at, code)
+
+
+def _several(data: bytes, at: int, count: int) -> tuple[list[Any], int]:
+    items = []
+    for _ in range(count):
+        item, at = _unpack(data, at)
+        items.append(item)
+    return items, at
+
+
+def _scalar(data: bytes, at: int, code: int) -> tuple[Any, int]:
     if code in {0xC2, 0xC3}:
         return code == 0xC3, at
     if 0xCC <= code <= 0xCF:
@@ -93,6 +109,16 @@ def key_number(master: bytes) -> int:
     return int.from_bytes(hkdf(master, b"weavedns key number")[:2], "big") % 255 + 1
 
 
+# "Datagrams", the terms.
+
+
+def terms_digest(terms: dict[str, str], cluster: str = "weave") -> bytes:
+    text = b"weavedns terms\0" + cluster.encode()
+    for name in sorted(terms):
+        text += b"\0" + name.encode() + b"\0" + terms[name].encode()
+    return hashlib.sha256(text).digest()[:4]
+
+
 # "Records".
 
 
@@ -113,6 +139,7 @@ class Second:
     master: bytes | None = None
     counter: int = 0
     rebuttal: int = 0
+    terms: dict[str, str] = field(default_factory=dict)
 
     @property
     def alive(self) -> list[Any]:
@@ -122,7 +149,9 @@ class Second:
 
     def datagram(self, *messages: list[Any]) -> bytes:
         self.counter += 1
-        header = self._start(b"WD") + struct.pack(">QQQ", self.incarnation, self.boot, self.counter)
+        header = self._start(b"WD", terms_digest(self.terms)) + struct.pack(
+            ">QQQ", self.incarnation, self.boot, self.counter
+        )
         body = pack(list(messages))
         if self.master is None:
             return header + body
@@ -132,10 +161,11 @@ class Second:
     def open(self, data: bytes) -> tuple[tuple[str, int, int, int], list[list[Any]]]:
         assert len(data) <= 1400
         size = data[4]
-        end = 5 + size + 24
-        name = data[5 : 5 + size].decode("ascii")
-        incarnation, boot, counter = struct.unpack(">QQQ", data[5 + size : end])
+        end = 9 + size + 24
+        name = data[9 : 9 + size].decode("ascii")
+        incarnation, boot, counter = struct.unpack(">QQQ", data[9 + size : end])
         assert data[:4] == b"WD\x01" + bytes((self._number,))
+        assert data[5:9] == terms_digest(self.terms)
         body = data[end:]
         if self.master is not None:
             key = self._datagram_key(name, incarnation, boot)
@@ -146,9 +176,9 @@ class Second:
     def _number(self) -> int:
         return 0 if self.master is None else key_number(self.master)
 
-    def _start(self, magic: bytes) -> bytes:
+    def _start(self, magic: bytes, terms: bytes = b"") -> bytes:
         raw = self.name.encode()
-        return magic + bytes((1, self._number, len(raw))) + raw
+        return magic + bytes((1, self._number, len(raw))) + terms + raw
 
     def _datagram_key(self, name: str, incarnation: int, boot: int) -> bytes:
         assert self.master is not None

@@ -21,6 +21,7 @@ from weavedns.records.catalog import Catalog
 NODE, SECOND = ("10.0.0.1", 6783), ("10.0.0.2", 6783)
 NAME = b"\x03web\x05weave\x05local\x00"
 PASSWORD = "correct horse"
+TERMS = {"--range": "10.2.0.0/16", "--domain": "weave.local"}
 
 
 class Pair:
@@ -32,10 +33,12 @@ class Pair:
         self.catalog = Catalog("real")
         self.catalog.add(record("real", "redis", 7, ttl_s=30))
         self.catalog.tell(1, b"nickname", b"r")
-        self.node = Node(Config("real", *NODE, keyring=keyring), self.catalog, Random(1), wall_ms=1_700_000_000_000)
+        self.node = Node(
+            Config("real", *NODE, keyring=keyring, terms=TERMS), self.catalog, Random(1), wall_ms=1_700_000_000_000
+        )
         self.node.start(self.now)
         master = second.master_of(password) if password else None
-        self.second = Second("second", *SECOND, 1_700_000_000_500, 2**64 - 1, master)
+        self.second = Second("second", *SECOND, 1_700_000_000_500, 2**64 - 1, master, terms=TERMS)
         self.events: list[Event] = []
 
     def send(self, *messages: list[Any]) -> list[list[Any]]:
@@ -88,7 +91,7 @@ class Pair:
         self.node.stream_received(number, stream.hello, self.now)
         got = stream.read(self._drain(number))
         assert got == []
-        opening = [second.OPEN, second.JOIN, "weave", self.second.alive, NODE[0]]
+        opening = [second.OPEN, second.JOIN, "weave", self.second.alive, NODE[0], TERMS]
         return self._exchange(number, stream, [opening])
 
     def answer_dial(self) -> list[list[Any]]:
@@ -103,7 +106,7 @@ class Pair:
         got = stream.read(self._drain(dial.link))
         assert [message[0] for message in got[:1]] == [second.OPEN]
         assert got[0][1:3] == [second.JOIN, "weave"]
-        opening = [second.OPEN, second.JOIN, "weave", self.second.alive, NODE[0]]
+        opening = [second.OPEN, second.JOIN, "weave", self.second.alive, NODE[0], TERMS]
         frames = got + self._exchange(dial.link, stream, [opening])
         assert Close(dial.link) in self.node.stream_actions()
         return frames
@@ -177,7 +180,8 @@ def check_exchange(pair: Pair, frames: list[list[Any]]) -> None:
     tags = [frame[0] for frame in frames]
     assert tags[:2] == [second.OPEN, second.VECTOR]
     assert tags[-1] == second.DONE
-    _, purpose, cluster, alive, seen = frames[0]
+    _, purpose, cluster, alive, seen, terms = frames[0]
+    assert terms == TERMS
     me = [second.ALIVE, "real", *NODE, pair.node.incarnation, pair.node.boot, 0]
     assert (purpose, cluster, alive, seen) == (second.JOIN, "weave", me, SECOND[0])
     rows = frames[1][1]

@@ -30,7 +30,7 @@ from weavedns.gossip.message import (
     Vector,
 )
 from weavedns.gossip.node import Node
-from weavedns.gossip.seal import Header, Key, Keyring, Sealer
+from weavedns.gossip.seal import Header, Key, Keyring, Sealer, terms_digest
 from weavedns.gossip.session import BURST_PACKETS, PACKETS_PER_S
 from weavedns.gossip.stream import LENGTH_BYTES, Stream
 from weavedns.records.catalog import MAX_RECORDS, Catalog
@@ -57,7 +57,7 @@ def dialled(victim: Node, number: int, keyring: Keyring | None = None) -> tuple[
     assert link is not None
     header = Header(f"peer{number}", WALL_MS, number, 0)
     stream = Stream(keyring or Keyring(), header, Random(number).randbytes, initiator=True)
-    stream.send(codec.encode(Open(Purpose.SYNC, "weave", alive(number), "10.0.0.1")))
+    stream.send(codec.encode(Open(Purpose.SYNC, "weave", alive(number), "10.0.0.1", {})))
     for _ in range(2):
         victim.stream_received(link, stream.take(), 0.0)
         stream.receive(victim.stream_data(link, 0.0))
@@ -168,7 +168,7 @@ def test_the_one_that_is_told_to_come_again_hears_why() -> None:
     link = victim.stream_accepted(STRANGER, 0.0)
     assert link is not None
     stream = Stream(Keyring(), Header("peer99", WALL_MS, 99, 0), Random(9).randbytes, initiator=True)
-    stream.send(codec.encode(Open(Purpose.SYNC, "weave", alive(99), "10.0.0.1")))
+    stream.send(codec.encode(Open(Purpose.SYNC, "weave", alive(99), "10.0.0.1", {})))
     frames: list[bytes] = []
     for _ in range(3):
         victim.stream_received(link, stream.take(), 0.0)
@@ -189,7 +189,7 @@ def test_a_flood_of_one_source_is_dropped_before_it_is_decrypted(monkeypatch: py
         return open_(data)
 
     monkeypatch.setattr(victim._core.sealer, "open", counting)
-    data = b"WD\x01" + bytes((SEALED.keys[0].number, 4)) + b"evil" + bytes(60)
+    data = b"WD\x01" + bytes((SEALED.keys[0].number, 4)) + terms_digest("weave", {}) + b"evil" + bytes(60)
     for _ in range(10_000):
         victim.receive(data, STRANGER, 0.0)
     assert opened == BURST_PACKETS == 4_000

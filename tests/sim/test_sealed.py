@@ -8,7 +8,7 @@ from tests.sim.invariants import Invariants
 from tests.sim.test_spreading import all_have, cluster
 from tests.sim.world import Host, Weather, World, agree, record
 from weavedns.gossip.core import Config
-from weavedns.gossip.events import RequestCame, StrangerRejected
+from weavedns.gossip.events import JoinRefused, PeerMoved, RequestCame, StrangerRejected
 from weavedns.gossip.seal import Key, Keyring
 
 BOTH = pytest.mark.parametrize(
@@ -96,6 +96,56 @@ def test_a_recording_of_an_earlier_boot_cannot_pass_the_challenge(keyring: Keyri
     world.run(2.0)
     assert not hosts[0].node.peers()
     assert hosts[0].node.stats.rejected["challenged"] > 0
+
+
+def test_a_password_is_changed_without_a_restart() -> None:
+    world = World(6, keyring=Keyring((OLD,)))
+    hosts = cluster(world, 3)
+    world.run_until(lambda: agree(hosts), 10.0, 0.05)
+    whys = ("unknown_key", "forged", "replayed")
+    refused = [[host.node.stats.rejected[why] for why in whys] for host in hosts]
+    for number, keys in enumerate(((OLD, NEW), (NEW, OLD), (NEW,))):
+        for host in hosts:
+            host.node.rekey(Keyring(keys))
+            world.put(host, record(host.name, f"{host.name}-{number}"))
+            world.run_until(lambda name=f"{host.name}-{number}": all_have(hosts, name), 2.0)  # type: ignore[misc]
+    assert not any(host.node.stats.suspicions for host in hosts)
+    assert [[host.node.stats.rejected[why] for why in whys] for host in hosts] == refused
+    # Also by streams, which a new peer needs.
+    world.keyring = Keyring((NEW,))
+    assert agree([*hosts, world.add("h9", seeds=["h0"])]) is False
+    world.run_until(lambda: agree(world.hosts.values()), 10.0, 0.05)
+
+
+def test_a_peer_of_another_cluster_is_refused_and_both_say_why() -> None:
+    world = World(7)
+    hosts = cluster(world, 2)
+    world.put(hosts[0], record("h0", "redis"))
+    stranger = world.add("stranger")
+    stranger.config = Config("stranger", *stranger.addr, seeds=(hosts[0].addr,), cluster="shop")
+    world.crash(stranger)
+    world.restart(stranger)
+    world.run(3.0)
+    assert not len(stranger.catalog)
+    assert agree(hosts)
+    assert "it has --cluster weave, and this peer --cluster shop" in stranger.happened(JoinRefused)[0][1].text
+    assert "it has --cluster shop, and this peer --cluster weave" in hosts[0].happened(StrangerRejected)[0][1].why
+    assert hosts[0].node.stats.rejected["other_terms"] > 0
+
+
+def test_the_address_that_a_peers_datagrams_come_from_is_known() -> None:
+    world = World(8)
+    hosts = cluster(world, 2)
+    world.run_until(lambda: agree(hosts), 10.0, 0.05)
+    known = hosts[0].node.peer("h1")
+    assert known is not None
+    assert known.source == ""
+    assert not hosts[0].happened(PeerMoved)
+    # It has a second address, which is nearer.
+    away, hosts[1].addr = hosts[1].addr, ("10.7.7.7", 6783)
+    world.run(2.0)
+    assert (known.host, known.source) == (away[0], "10.7.7.7")
+    assert [event.name for _, event in hosts[0].happened(PeerMoved)] == ["h1"]
 
 
 @BOTH

@@ -28,8 +28,9 @@ from weavedns.records.record import Origin, Record
 from weavedns.records.validate import is_name, is_rdata
 
 MAX_MESSAGES_A_DATAGRAM = 256
-# How many bytes of items go into one part of a snapshot: decoding it must not keep queries waiting.
-PART_BYTES = 24 * 1024
+# How many bytes of items go into one frame of a stream: decoding it, a quarter of a millisecond's work, must not keep
+# queries waiting. One item alone may be larger.
+PART_BYTES = 4 * 1024
 _SMALL_ARRAY = 15
 _ORIGINS = tuple(Origin)
 _CODES = {origin: code for code, origin in enumerate(Origin)}
@@ -119,15 +120,19 @@ def delta(changes: Changes) -> Delta:
     return Delta(owner, changes.incarnation, changes.base, tuple(entry(owner, item) for item in changes.items))
 
 
-def changes(part: Delta, room_bytes: int) -> Iterator[tuple[Delta, bytes | None]]:
-    """Cut a delta into encoded messages of at most `room_bytes`; None where one entry alone is larger."""
+def changes(part: Delta, room_bytes: int, *, full_bytes: int | None = None) -> Iterator[tuple[Delta, bytes | None]]:
+    """Cut a delta into encoded messages of at most `room_bytes`; None where one entry alone is larger.
+
+    With `full_bytes` a message of several entries is no larger than that.
+    """
+    full_bytes = full_bytes or room_bytes
     overhead = len(_encode(Changes(part.owner, part.incarnation, part.last, []))) + 4
     start, size = 0, overhead
     items: list[WireItem] = []
     for at, each in enumerate(part.entries):
         item = wire_item(each)
         item_bytes = len(_encode(item))
-        if items and (size + item_bytes > room_bytes or len(items) >= MAX_ITEMS_A_PART):
+        if items and (size + item_bytes > full_bytes or len(items) >= MAX_ITEMS_A_PART):
             yield _message(part, start, at, items)
             start, size, items = at, overhead, []
         items.append(item)

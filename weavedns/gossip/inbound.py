@@ -9,7 +9,7 @@ from typing import Any
 from weavedns.errors import PeerWireError
 from weavedns.gossip import codec
 from weavedns.gossip.core import Core
-from weavedns.gossip.events import Address, StrangerRejected
+from weavedns.gossip.events import Address, PeerMoved, StrangerRejected
 from weavedns.gossip.links import Links
 from weavedns.gossip.message import (
     Ack,
@@ -41,7 +41,9 @@ from weavedns.gossip.standing import Standing
 
 COMPLAIN_EVERY_S = 60.0
 MAX_COMPLAINTS = 256
-_OF_INTEREST = frozenset({Rejection.PLAINTEXT, Rejection.ENCRYPTED, Rejection.UNKNOWN_KEY, Rejection.OTHER_VERSION})
+_OF_INTEREST = frozenset(
+    {Rejection.PLAINTEXT, Rejection.ENCRYPTED, Rejection.UNKNOWN_KEY, Rejection.OTHER_VERSION, Rejection.OTHER_TERMS}
+)
 
 Handler = Callable[[Any, Header, Address, float], object]
 
@@ -144,6 +146,7 @@ class Inbound:
             self._meet_namesake(said, addr, now)
             return
         self._parts.links.heard_from(header.sender, header.boot, addr, now)
+        self._note_source(header, addr)
         for message in said:
             handler = self._handlers.get(type(message))
             if handler is None:
@@ -152,6 +155,16 @@ class Inbound:
                 handler(message, header, addr, now)
             except PeerWireError:
                 self._core.stats.malformed += 1
+
+    def _note_source(self, header: Header, addr: Address) -> None:
+        """A host with several addresses sends from the one that is nearest, whichever it is known by."""
+        peer = self._core.members.get(header.sender)
+        if peer is None or peer.boot != header.boot:
+            return
+        source = "" if addr[0] == peer.host else addr[0]
+        if source != peer.source:
+            peer.source = source
+            self._core.tell(PeerMoved(peer.name))
 
     def _table(self) -> dict[type, Handler]:
         parts, post = self._parts, self._core.outbox.post

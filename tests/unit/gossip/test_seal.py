@@ -6,11 +6,12 @@ from hypothesis import strategies as st
 
 from weavedns.errors import PeerError
 from weavedns.gossip.message import MAX_DATAGRAM_BYTES
-from weavedns.gossip.seal import Header, Key, Keyring, Rejection, Sealer
+from weavedns.gossip.seal import Header, Key, Keyring, Rejection, Sealer, terms_digest
 from weavedns.gossip.session import MAX_SENDERS, WINDOW, Rates, Sessions, Window
 
 ONE, TWO = Key.from_master(b"1" * 32), Key.from_master(b"2" * 32)
 RING = Keyring((ONE,))
+TERMS = terms_digest("weave", {})
 
 
 def sealer(*keys: Key, name: str = "h1", incarnation: int = 5, boot: int = 9) -> Sealer:
@@ -41,13 +42,13 @@ def test_a_packet_that_was_touched_anywhere_is_refused(at: int, by: int) -> None
 
 @given(st.binary(max_size=100))
 def test_any_bytes_are_refused(data: bytes) -> None:
-    for prefix in (b"", b"WD", b"WD\x01", b"WD\x01" + bytes((ONE.number,))):
+    for prefix in (b"", b"WD", b"WD\x01", b"WD\x01" + bytes((ONE.number, 1)) + TERMS):
         assert isinstance(sealer(ONE).open(prefix + data), Rejection)
 
 
 @given(st.binary(max_size=100))
 def test_any_bytes_are_let_in_without_a_password_only_when_the_header_is_whole(data: bytes) -> None:
-    opened = sealer().open(b"WD\x01\x00" + data)
+    opened = sealer().open(b"WD\x01\x00" + data[:1] + TERMS + data[1:])
     if not isinstance(opened, Rejection):
         assert 0 < len(opened[0].sender) <= 63
 
@@ -68,6 +69,17 @@ def test_with_two_keys_packets_of_both_are_opened_so_that_a_password_can_be_chan
     assert not isinstance(new.open(both.seal(b"x")), Rejection)
 
 
+def test_a_sender_that_changes_its_key_goes_on_counting_also_when_it_goes_back() -> None:
+    one, other = sealer(ONE), sealer(ONE, TWO)
+    counters = []
+    for key in (ONE, TWO, ONE):
+        one.rekey(Keyring((key,)))
+        opened = other.open(one.seal(b"x"))
+        assert not isinstance(opened, Rejection)
+        counters.append(opened[0].counter)
+    assert counters == [1, 2, 3]
+
+
 def test_keys_that_share_a_number_are_both_tried() -> None:
     alike = Key(TWO.master, ONE.number)
     for keys in ((ONE, alike), (alike, ONE)):
@@ -78,7 +90,7 @@ def test_keys_that_share_a_number_are_both_tried() -> None:
 
 @pytest.mark.parametrize("name", [b"", b"-a", b"a b", b"a\n", b"\xe4", b"a" * 64, b"a\x00"])
 def test_a_sender_needs_a_peers_name(name: bytes) -> None:
-    data = b"WD\x01\x00" + bytes((len(name),)) + name + bytes(24) + b"\x90"
+    data = b"WD\x01\x00" + bytes((len(name),)) + TERMS + name + bytes(24) + b"\x90"
     assert sealer().open(data) is Rejection.MALFORMED
 
 

@@ -243,11 +243,17 @@ def test_a_peer_with_another_domain_range_or_port_is_refused_and_both_sides_say_
     two.start_daemon(one.address)
     wait_until(lambda: states(one) == ["connected"], SOON_S)
     stranger = three.start_daemon(one.address, flag, other, wait=False)
-    wait_until(lambda: f"it has {flag} {usual}, and this peer {flag} {other}" in stranger.log, SOON_S)
+
+    def says(log: str, start: str, theirs: str, ours: str) -> bool:
+        """Whether a line of a log names both sides' settings, maybe among others that differ."""
+        halves = [line.partition(start)[2].partition(", and this peer ") for line in log.splitlines()]
+        return any(f"{flag} {theirs}" in left and f"{flag} {ours}" in right for left, _, right in halves)
+
+    wait_until(lambda: says(stranger.log, "it has ", usual, other), SOON_S, what=lambda: stranger.log)
     assert one.daemon
     log = one.daemon
-    refusal = f"{three.address} are refused: it has {flag} {other}, and this peer {flag} {usual}"
-    wait_until(lambda: refusal in log.log, SOON_S, what=lambda: log.log)
+    refused = f"{three.address} are refused: it has "
+    wait_until(lambda: says(log.log, refused, other, usual), SOON_S, what=lambda: log.log)
     three.wait_for_daemon()
     assert "refused" in states(three)
     assert "rejected" in states(one)
@@ -257,7 +263,7 @@ def test_a_peer_with_another_domain_range_or_port_is_refused_and_both_sides_say_
     # One that was in and comes back with another is out, whoever speaks first.
     two.kill_daemon()
     changed = two.start_daemon(one.address, flag, other, wait=False)
-    wait_until(lambda: f"it has {flag} {usual}" in changed.log, SOON_S, what=lambda: changed.log)
+    wait_until(lambda: says(changed.log, "it has ", usual, other), SOON_S, what=lambda: changed.log)
     wait_until(lambda: "gone" in states(one), 30.0, what=lambda: told(hosts))
 
 

@@ -37,6 +37,7 @@ async def main(name: str, port: int, join: int, records: int, version: int, chan
     settings = config.settings(
         name=name,
         network=False,
+        weave_range="10.0.0.0/8",
         listen=["127.0.0.1:1"],
         socket=Path("unused"),
         peers=[f"127.0.0.1:{join}"],

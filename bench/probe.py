@@ -34,8 +34,8 @@ def found(sock: socket.socket, asked: bytes) -> bool:
             reply = sock.recv(4096)
         except (TimeoutError, ConnectionRefusedError):
             continue
-        answers = int.from_bytes(reply[6:8], "big")
-        if answers:
+        # It may be a late reply to a question about the name before.
+        if reply[12 : len(asked)] == asked[12:] and int.from_bytes(reply[6:8], "big"):
             print(time.time_ns(), socket.inet_ntoa(reply[-4:]), flush=True)
             return True
         time.sleep(EVERY_S)

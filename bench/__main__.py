@@ -35,6 +35,13 @@ come from the cache.""",
 Names of our own are asked for at a steady rate, whatever becomes of earlier questions, beside a load on the same
 server; the kernel stamps the replies. The merged records come as a new zone file.""",
     ),
+    "gossip": (
+        "Peers",
+        """\
+On the simulator of `tests/sim`: real nodes and codec on a virtual clock, one-way delay 0.3 - 0.8 ms, independent
+loss, no password, fixed seeds. `make bench-gossip` measures this part alone; what is measured is
+[the peer protocol](protocol.md).""",
+    ),
     "attach": (
         "Attaching",
         """\

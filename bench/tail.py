@@ -2,60 +2,71 @@
 
     python -m bench.tail [--quick]
 
-At half of the rate that the server can answer; the same while 100,000 records are merged and 500 change each second;
-and while names of others are asked for whose servers are dead. Exits with 1 when a gate fails.
+At half of the rate that the server can answer: alone; while 100,000 records of a zone file are read and 500 change
+each second; while a peer comes with 100,000 records, is killed and comes back with as many others, and 500 a second
+are changed by commands and 500 by another peer; and while names of others are asked for whose servers are dead.
+
+Exits with 1 when a gate fails.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from os import sched_getaffinity
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from bench import load
-from bench.servers import DOMAIN, Server, address, running
+from bench import churn, load
+from bench.servers import Server, running
 
 RESULTS = Path(__file__).parent / "results"
-NAMES = 100_000
-CHANGES_A_SECOND = 500
+NAMES = churn.LARGE
 PROBES_A_SECOND = 1000
 FOREIGN_A_SECOND = 500
 GATE_MS = 2.0
-CHURN = "the same, while 100,000 records are merged and 500 change each second"
+QUIET = "half of the peak rate"
+FILES = "the same, while a zone file brings 100,000 records, then others, and 500 change each second"
+PEERS = "the same, while a peer brings 100,000, then others, and 500 change here and 500 at a third each second"
 DEAD = "500 names of others a second, all upstreams silent"
 
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """What one situation did to answers of our own: latencies in ms, and what became of the load beside them."""
+    """What one situation did to answers of our own: latencies in ms, and what became of the load beside them.
+
+    Of a situation with merges the latencies are those of the questions asked while one was under way.
+    """
 
     situation: str
+    asked: int
     p50_ms: float
     p99_ms: float
     most_ms: float
     rate: float
     lost: int
+    merged_s: tuple[float, ...] = ()
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Measure the tail of answers under other work, and check the gates.")
     parser.add_argument("--quick", action="store_true", help="short runs: a hint, not a measurement")
     seconds = 4.0 if parser.parse_args().quick else 12.0
-    cores = sorted(sched_getaffinity(0))
+    cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         print("needs two cores", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    # The server has the first core for itself.
+    os.sched_setaffinity(0, {cores[1]})
     with tempfile.TemporaryDirectory(prefix="weavedns-bench-") as folder:
         tails = measure(Path(folder), seconds, cores)
     text = render(tails)
@@ -69,63 +80,58 @@ def measure(folder: Path, seconds: float, cores: Sequence[int]) -> list[Tail]:
     own, foreign = folder / "own", folder / "foreign"
     load.write_queries(own, NAMES)
     foreign.write_text("".join(f"f{number}.example.test A\n" for number in range(NAMES)))
-    with dead_upstream() as upstream:
-
-        def launch(place: Path, port: int) -> list[str]:
-            write_zone(place / "zones" / "first.zone", "n", 0)
-            start = [sys.executable, "-c", "from weavedns.cli import main; main()", "launch", "--no-network"]
-            where = ["--no-http", "--listen", f"127.0.0.1:{port}", "--socket", str(place / "socket")]
-            what = ["--state-dir", str(place), "--range", "10.0.0.0/8", "--zones", str(place / "zones")]
-            return [*start, *where, *what, "--upstream", f"127.0.0.1:{upstream}"]
-
-        with running("weavedns", NAMES, folder, cores[0], command_of=launch) as server:
+    place = folder / f"weavedns-{NAMES}"
+    (gossip,) = churn.free_ports(1)
+    with dead_upstream() as upstream, churn.Peers(gossip, cores[1]) as peers:
+        command = partial(launch, gossip=gossip, upstream=upstream)
+        with running("weavedns", NAMES, folder, cores[0], command_of=command) as server:
             half = load.saturate(server, own, min(seconds, 3.0), cores[1]).per_second / 2
-            quiet = observe("half of the peak rate", server, (own, half), seconds, cores[1])
-            with churning(folder / f"weavedns-{NAMES}" / "zones"):
-                churn = observe(CHURN, server, (own, half), seconds, cores[1])
-            dead = observe(DEAD, server, (foreign, FOREIGN_A_SECOND), seconds, cores[1])
-    return [quiet, churn, dead]
+
+            def watch(situation: str, *works: churn.Work, merges: churn.Merges | None = None) -> Tail:
+                with churn.beside(*works):
+                    tail = observe(situation, server, (own, half), seconds, merges)
+                return replace(tail, merged_s=tuple(merges.took_s)) if merges else tail
+
+            files, arrivals = churn.Merges(server.port), churn.Merges(server.port)
+            return [
+                watch(QUIET),
+                watch(FILES, churn.zone_files(place / "zones", files), merges=files),
+                watch(PEERS, churn.commands(place / "socket"), peers.come(arrivals), merges=arrivals),
+                observe(DEAD, server, (foreign, FOREIGN_A_SECOND), seconds),
+            ]
 
 
-def observe(situation: str, server: Server, beside: tuple[Path, float], seconds: float, core: int) -> Tail:
+def launch(place: Path, port: int, *, gossip: int, upstream: int) -> list[str]:
+    """The command for the daemon that is measured."""
+    churn.write_zone(place / "zones" / "first.zone", "n", 0)
+    start = [sys.executable, "-c", "from weavedns.cli import main; main()", "launch", "--no-network", "--no-http"]
+    where = ["--listen", f"127.0.0.1:{port}", "--socket", str(place / "socket"), "--state-dir", str(place)]
+    what = ["--range", "10.0.0.0/8", "--zones", str(place / "zones"), "--upstream", f"127.0.0.1:{upstream}"]
+    peers = ["--name", "here", "--port", str(gossip), "--advertise", "127.0.0.1", "--max-peer-records", str(NAMES)]
+    return [*start, *where, *what, *peers]
+
+
+def observe(
+    situation: str, server: Server, beside: tuple[Path, float], seconds: float, merges: churn.Merges | None = None
+) -> Tail:
     """Probe names of our own at a low rate while a load runs beside."""
     queries, rate = beside
-    at = ["taskset", "-c", str(core), "dnsperf", "-s", "127.0.0.1", "-p", str(server.port), "-l", str(seconds)]
+    at = ["dnsperf", "-s", "127.0.0.1", "-p", str(server.port), "-l", str(seconds)]
     loaded = [*at, "-d", str(queries), "-Q", str(int(rate)), "-q", "1000", "-c", "10"]
     # The names that are timed are our own, whatever the load is.
-    timed = ["taskset", "-c", str(core), sys.executable, "-m", "bench.timed", str(server.port)]
+    timed = [sys.executable, "-m", "bench.timed", str(server.port)]
     probe = [*timed, str(queries.with_name("own")), str(seconds), str(PROBES_A_SECOND)]
     with subprocess.Popen(loaded, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as other:
         probed = subprocess.run(probe, stdout=subprocess.PIPE, text=True, check=True, timeout=seconds + 30).stdout
         output, _ = other.communicate(timeout=seconds + 30)
     run = load.summary(output)
-    times = sorted(float(line) for line in probed.split())
-    unanswered = sum(each < 0 for each in times)
+    asked = [(float(at), float(took)) for at, took in (line.split() for line in probed.splitlines())]
+    unanswered = sum(took < 0 for _, took in asked)
+    times = sorted(took for at, took in asked if merges is None or merges.covers(at))
+    if not times:
+        raise SystemExit(f"nothing was merged while answers were timed: {situation}")
     p50, p99 = (times[int(len(times) * part)] / 1e3 for part in (0.5, 0.99))
-    return Tail(situation, p50, p99, times[-1] / 1e3, run.per_second, run.lost + unanswered)
-
-
-@contextlib.contextmanager
-def churning(zones: Path) -> Iterator[None]:
-    """Let one file give 100,000 more records at once, and another change 500 each second."""
-    ended = threading.Event()
-
-    def churn() -> None:
-        # Of these names half go and as many come at each round.
-        for number in range(10**6):
-            write_zone(zones / "changing.zone", "c", number, count=CHANGES_A_SECOND // 2)
-            if number == 1:
-                write_zone(zones / "second.zone", "m", 1)
-            if ended.wait(1.0):
-                return
-
-    thread = threading.Thread(target=churn)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+    return Tail(situation, len(times), p50, p99, times[-1] / 1e3, run.per_second, run.lost + unanswered)
 
 
 @contextlib.contextmanager
@@ -136,29 +142,24 @@ def dead_upstream() -> Iterator[int]:
         yield int(silent.getsockname()[1])
 
 
-def write_zone(path: Path, prefix: str, version: int, *, count: int = NAMES) -> None:
-    """A zone file of so many addresses, put in place at once; each `version` has other ones."""
-    path.parent.mkdir(exist_ok=True)
-    lines = (f"{prefix}{number} A {address(number + version * count)}\n" for number in range(count))
-    fresh = path.with_suffix(".new")
-    fresh.write_text(f"$ORIGIN {DOMAIN}.\n$TTL 1\n" + "".join(lines))
-    fresh.rename(path)
-
-
 def render(tails: Sequence[Tail]) -> str:
     lines = [f"{time.strftime('%Y-%m-%d')}; {NAMES:,} names, {PROBES_A_SECOND:,} timed queries a second.", ""]
     lines += [
-        "| beside the timed queries | p50 ms | p99 ms | most ms | load q/s | lost |",
-        "|---|---|---|---|---|---|",
+        "| beside the timed queries | timed | p50 ms | p99 ms | most ms | load q/s | lost | merged in s |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for each in tails:
         times = f"{each.p50_ms:.2f} | {each.p99_ms:.2f} | {each.most_ms:.1f}"
-        lines.append(f"| {each.situation} | {times} | {each.rate:,.0f} | {each.lost} |")
+        merged = ", ".join(f"{took_s:.1f}" for took_s in each.merged_s)
+        lines.append(f"| {each.situation} | {each.asked:,} | {times} | {each.rate:,.0f} | {each.lost} | {merged} |")
     lines += ["", "| gate | measured | at most | |", "|---|---|---|---|"]
-    churn, dead = tails[1], tails[2]
+    quiet, files, peers, dead = tails
     gates = [
-        ("p99 while records are merged and change, ms", churn.p99_ms, GATE_MS),
-        ("answers lost meanwhile", churn.lost, 0),
+        ("answers lost at half of the peak rate", quiet.lost, 0),
+        ("p99 while zone files are read, ms", files.p99_ms, GATE_MS),
+        ("answers lost meanwhile", files.lost, 0),
+        ("p99 while a peer's records come and others change, ms", peers.p99_ms, GATE_MS),
+        ("answers lost meanwhile", peers.lost, 0),
         ("p99 while upstreams are dead, ms", dead.p99_ms, GATE_MS),
     ]
     for what, value, most in gates:

@@ -2,8 +2,9 @@
 
     python -m bench.timed PORT QUERIES SECONDS PER_SECOND
 
-One number a line, in microseconds, -1 for no answer. The kernel stamps each reply as it arrives, so a prober that is
-late itself measures no delay of the server's.
+One question a line: when it was due, in seconds of the monotonic clock, and how long its answer took, in
+microseconds, -1 for no answer. The kernel stamps each reply as it arrives, so a prober that is late itself measures
+no delay of the server's.
 """
 
 import select
@@ -27,12 +28,14 @@ def main(port: int, queries: Path, seconds: float, per_second: int) -> None:
         sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         sock.setblocking(False)
         sock.connect(("127.0.0.1", port))
-        sent, taken = ask(sock, packets, seconds, per_second)
-    print("\n".join(f"{taken.get(number, -1.0):.1f}" for number in range(sent)))
+        began, sent, taken = ask(sock, packets, seconds, per_second)
+    print("\n".join(f"{began + number / per_second:.4f} {taken.get(number, -1.0):.1f}" for number in range(sent)))
 
 
-def ask(sock: socket.socket, packets: list[bytes], seconds: float, per_second: int) -> tuple[int, dict[int, float]]:
-    """Send on time, take what has come; how many were sent, and the time of each that was answered."""
+def ask(
+    sock: socket.socket, packets: list[bytes], seconds: float, per_second: int
+) -> tuple[float, int, dict[int, float]]:
+    """Send on time, take what has come: when that began, how many were sent, and the time of each answer."""
     began, total = time.monotonic(), int(seconds * per_second)
     sent_ns: list[int] = []
     taken: dict[int, float] = {}
@@ -42,7 +45,7 @@ def ask(sock: socket.socket, packets: list[bytes], seconds: float, per_second: i
         if wait > 0 and select.select([sock], [], [], wait)[0]:
             take(sock, sent_ns, taken)
         elif len(sent_ns) == total or len(taken) == total:
-            return total, taken
+            return began, total, taken
         elif wait <= 0:
             number = len(sent_ns)
             sent_ns.append(time.time_ns())

@@ -112,11 +112,7 @@ def settings(
     max_peer_records: int = DEFAULT_PEER_RECORDS,
 ) -> Settings:
     """Check every setting and the ones that must fit together; raises ConfigError for the first that is wrong."""
-    whole = _network("--range", weave_range)
-    if whole.is_multicast or whole.is_reserved or whole.network_address.is_unspecified:
-        raise ConfigError(f"--range {whole} has no addresses for containers; write one such as {DEFAULT_RANGE}")
-    if whole.prefixlen > _LONGEST_RANGE_PREFIX:
-        raise ConfigError(f"--range {whole} is too small; give at least a /{_LONGEST_RANGE_PREFIX}")
+    whole = _range(weave_range)
     reserved = _network("--dns-subnet", dns_subnet) if dns_subnet else _default_dns_subnet(whole)
     _check_within("--dns-subnet", reserved, whole)
     default = _network("--subnet", subnet) if subnet else whole
@@ -207,6 +203,15 @@ def socket_address(flag: str, text: str, default_port: int) -> SocketAddress:
     if not 0 < number <= _MAX_PORT:
         raise ConfigError(f"{flag} {text!r} has no usable port; give one from 1 to {_MAX_PORT}")
     return str(address), number
+
+
+def _range(text: str) -> IPv4Network:
+    whole = _network("--range", text)
+    if whole.is_multicast or whole.is_reserved or whole.network_address.is_unspecified:
+        raise ConfigError(f"--range {whole} has no addresses for containers; write one such as {DEFAULT_RANGE}")
+    if whole.prefixlen > _LONGEST_RANGE_PREFIX:
+        raise ConfigError(f"--range {whole} is too small; give at least a /{_LONGEST_RANGE_PREFIX}")
+    return whole
 
 
 def _network(flag: str, text: str) -> IPv4Network:

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import resource
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from weavedns.errors import ConfigError
 
 FILES = 8192
 _M_MMAP_THRESHOLD = -3
+_PR_SET_PDEATHSIG = 1
 _LARGE_BYTES = 128 * 1024
 
 
@@ -55,6 +57,21 @@ def give_memory_back() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt:
         mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+
+
+def end_with(parent: int) -> None:
+    """Let this process end as soon as its parent does, whatever becomes of that (prctl(2), PR_SET_PDEATHSIG)."""
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit(1)
+
+
+def give_way() -> None:
+    """Let every other process go first (sched(7), SCHED_IDLE), where there is such a thing."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def read_text(path: Path) -> str:

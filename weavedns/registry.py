@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_address
 
 from weavedns.added import HOLDER as ADDED
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 MAX_RECORDS = 20_000
 _ADDRESS_TYPES = frozenset({RecordType.A, RecordType.AAAA})
 # Their data end with a name.
-_TARGET_TYPES = frozenset({RecordType.CNAME, RecordType.PTR, RecordType.MX, RecordType.SRV})
+_TARGET_TYPES = frozenset({RecordType.NS, RecordType.CNAME, RecordType.PTR, RecordType.MX, RecordType.SRV})
 _GENERIC = r"\#"
 
 
@@ -71,11 +71,10 @@ class Registry:
             if any(record.rtype == RecordType.CNAME for record in beside):
                 for record in fresh:
                     check_alone(record, beside)
-            coming = set(fresh)
-            kept = [known for known in self._catalog.of_holder(ADDED) if known not in coming]
-            if len(kept) + len(fresh) > MAX_RECORDS:
+            new = sum(self._catalog.own.find(record) is None for record in dict.fromkeys(fresh))
+            if len(self._catalog.of_holder(ADDED)) + new > MAX_RECORDS:
                 raise RecordError(f"{MAX_RECORDS} records are added already; remove some, or use a zone file")
-            await self._store.save([*kept, *fresh], self._container_names)
+            await self._save(fresh, [])
             self._publish([change for record in fresh for change in self._catalog.add(record)])
 
     async def add_container_name(self, name: str, container_id: str) -> None:
@@ -95,7 +94,7 @@ class Registry:
         """
         wire = names.parse_owner(name, self._domain)
         async with self._changing:
-            added = [known for known in self._catalog.of_holder(ADDED) if known.name == wire]
+            added = [known for known in self._catalog.own.of_name(wire) if known.holder == ADDED]
             given = [each for each in self._container_names if each.name == wire]
             if data:
                 going = [self._matching(added, name, text) for text in data]
@@ -104,11 +103,12 @@ class Registry:
                 going = added
             if not going and not given:
                 raise UnknownRecordError(self._why_not(wire))
-            leaving = set(going)
-            kept = [known for known in self._catalog.of_holder(ADDED) if known not in leaving]
-            left = tuple(each for each in self._container_names if each not in given)
-            await self._store.save(kept, left)
-            self._container_names = left
+            if given:
+                left = tuple(each for each in self._container_names if each not in given)
+                await self._store.save(self._saved([], going), left)
+                self._container_names = left
+            else:
+                await self._save([], going)
             self._publish([change for record in going for change in self._catalog.remove(record)])
         for each in given:
             self._republish(each.container_id)
@@ -126,8 +126,8 @@ class Registry:
                 and wire in (None, known.name)
                 and address in (None, rdata.render(known.rtype, known.rdata))
             ]
-            leaving = set(going)
-            await self._store.save([known for known in added if known not in leaving], self._container_names)
+            if going:
+                await self._save([], going)
             self._publish([change for record in going for change in self._catalog.remove(record)])
 
     async def remove_container_names(self, container_id: str, name: str | None = None) -> None:
@@ -149,6 +149,17 @@ class Registry:
             await self.remove_container_names(container_id)
         except StoreError as exc:
             log.warning("%s", exc)
+
+    async def _save(self, coming: Sequence[Record], going: Sequence[Record]) -> None:
+        if not await self._store.append(coming, going):
+            await self._store.save(self._saved(coming, going), self._container_names)
+
+    def _saved(self, coming: Sequence[Record], going: Sequence[Record]) -> Iterable[Record]:
+        """All that is to be stored after a change."""
+        wanted = {record: record for record in (*self._catalog.of_holder(ADDED), *coming)}
+        for record in going:
+            del wanted[record]
+        return wanted.values()
 
     async def _save_container_names(self, wanted: tuple[ContainerName, ...]) -> None:
         await self._store.save(list(self._catalog.of_holder(ADDED)), wanted)

@@ -1,48 +1,40 @@
-"""Zone files on disk: reads them, notices when they change, and says which records came and went.
+"""Zone files on disk: notices when they change, and brings this peer's records in step with them, bit by bit.
 
-Never touches the catalog: whoever follows the watcher applies what it reports, a slice at a time.
+Knows nothing of what stands in a file but its CNAME records, which another file must not contradict.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-import stat
 import time
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
+from weavedns import zonereader
 from weavedns.errors import ConfigError, RecordError
 from weavedns.records import zonefile
-from weavedns.records.catalog import Change
-from weavedns.records.record import Origin, Record
+from weavedns.records.alias import check_alone
+from weavedns.records.catalog import Catalog, Change
+from weavedns.records.entries import failure
+from weavedns.records.record import Origin, Record, RecordType
+from weavedns.zonereader import RECORDS_A_SLICE, Alias, BeingWrittenError, Job, Signature, reason, signature
+
+log = logging.getLogger(__name__)
 
 POLL_S = 1.0
 MAX_FILES = 1000
-# Half a millisecond's work.
-CHANGES_A_SLICE = 50
-
-Signature = tuple[int, int, int, int] | None
-"""What changes when a file does; None when there is no such file."""
 
 
 @dataclass(frozen=True, slots=True)
 class ZoneRead:
-    """A file was read, or is gone: how many records it gives now, and the changes that make it so.
-
-    What comes stands before what goes, so that nothing that stays in some form is missing in between.
-    """
+    """A file was read, or is gone: how many records it gives now."""
 
     path: Path
-    holder: str
     records: int
-    changes: tuple[Change, ...]
-
-    def slices(self, size: int = CHANGES_A_SLICE) -> Iterator[tuple[Change, ...]]:
-        """The changes in portions, so that whoever applies them can see to other work in between."""
-        for start in range(0, len(self.changes), size):
-            yield self.changes[start : start + size]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +61,28 @@ class ZoneStatus:
 @dataclass(frozen=True, slots=True)
 class _File:
     path: Path
-    records: tuple[Record, ...] = ()
+    records: int = 0
     error: str | None = None
     loaded_at: float | None = None
     # Of the file and of every file that it includes, each as it was just before it was read.
     signatures: dict[Path, Signature] = field(default_factory=dict)
+    aliases: tuple[Alias, ...] = ()
+    # If it was refused because of another file: how many had been read by then.
+    refused_after: int | None = None
 
 
 class ZoneWatcher:
-    """Follows zone files and directories of ``*.zone`` files; records of a file have the holder ``zone:PATH``."""
+    """Follows zone files and directories of ``*.zone`` files; records of a file have the holder ``zone:PATH``.
+
+    `publish` gets the changes to the catalog, a slice at a time: what comes before what goes, so that nothing that
+    stays in some form is missing in between.
+    """
 
     def __init__(
         self,
         paths: Sequence[Path],
+        catalog: Catalog,
+        publish: Callable[[list[Change]], None],
         *,
         owner: str,
         domain: bytes,
@@ -90,6 +91,8 @@ class ZoneWatcher:
         max_records: int = zonefile.MAX_RECORDS,
     ) -> None:
         self._paths = tuple(paths)
+        self._catalog = catalog
+        self._publish = publish
         self._owner = owner
         self._domain = domain
         self._default_ttl_s = default_ttl_s
@@ -97,94 +100,165 @@ class ZoneWatcher:
         self._max_records = max_records
         self._files: dict[Path, _File] = {}
         self._problems: dict[Path, str] = {}
+        self._reads = 0
         self._started = False
 
     async def poll(self) -> list[ZoneEvent]:
-        """Read what is new or has changed since the last call, in a thread, and say what came of it.
+        """Take in what is new or has changed since the last call, and say what came of it; what is wrong is logged.
 
         The first call raises ConfigError, naming it, for a path that does not exist.
         """
-        if not self._started:
+        first = not self._started
+        if first:
             await asyncio.to_thread(_check, self._paths)
             self._started = True
-        self._files, self._problems, events = await asyncio.to_thread(self._scan, self._files, self._problems)
-        return events
+        paths, problems, changed = await asyncio.to_thread(self._look)
+        gone = [file for path, file in self._files.items() if path not in paths]
+        self._files = {path: self._files.get(path, _File(path)) for path in [*paths, *(each.path for each in gone)]}
+        events: dict[Path, ZoneEvent] = {}
+        # At the start nobody waits for answers yet.
+        await self._refresh(changed, events, here=first)
+        # What is gone goes last: the same name in another file may be what takes its place.
+        for file in gone:
+            events[file.path] = await self._drop(file)
+        # Now those may be good that did not go with one of these as it was before.
+        await self._refresh([path for path in paths if self._waits(self._files[path])], events, here=first)
+        fresh = [path for path, message in problems.items() if self._problems.get(path) != message]
+        told = [*events.values(), *(ZoneRejected(path, problems[path]) for path in fresh)]
+        self._problems = problems
+        for event in told:
+            if isinstance(event, ZoneRejected):
+                log.error("%s; what the file said before is still served", event.message)
+        return told
 
-    async def events(self) -> AsyncGenerator[ZoneEvent, None]:
-        """Everything that happens to the files from now on, until the iterator is closed."""
+    async def follow(self) -> None:
+        """Keep the records in step with the files from now on, until cancelled."""
         while True:
-            for event in await self.poll():
-                yield event
             await asyncio.sleep(self._poll_s)
+            await self.poll()
 
     def status(self) -> list[ZoneStatus]:
         """Every file that is followed, in the order of the paths given, and then every path that cannot be."""
-        files = [
-            ZoneStatus(each.path, len(each.records), each.error, each.loaded_at) for each in self._files.values()
-        ]
+        files = [ZoneStatus(each.path, each.records, each.error, each.loaded_at) for each in self._files.values()]
         return [*files, *(ZoneStatus(path, 0, message, None) for path, message in self._problems.items())]
 
-    def _scan(self, known: Mapping[Path, _File], known_problems: Mapping[Path, str]) -> _Scan:
-        paths, problems = _listing(self._paths, known)
-        files: dict[Path, _File] = {}
-        events: list[ZoneEvent] = []
+    def _look(self) -> tuple[list[Path], dict[Path, str], list[Path]]:
+        """The files there are, what is wrong with the paths, and which files are to be read."""
+        paths, problems = _listing(self._paths, self._files)
+        return paths, problems, [path for path in paths if self._is_due(self._files.get(path))]
+
+    def _is_due(self, file: _File | None) -> bool:
+        if file is None or not file.signatures or self._waits(file):
+            return True
+        return any(signature(path) != was for path, was in file.signatures.items())
+
+    def _waits(self, file: _File) -> bool:
+        """Whether a file was refused because of another one, and one was read since."""
+        return file.refused_after not in {None, self._reads}
+
+    async def _refresh(self, paths: Iterable[Path], events: dict[Path, ZoneEvent], *, here: bool) -> None:
+        """Read files and take them in; one that is just being written stays as it was."""
         for path in paths:
-            before = known.get(path, _File(path))
-            files[path] = after = self._refresh(before)
-            if after is before:
+            before = self._files[path]
+            try:
+                after = await self._read(before, here=here)
+            except BeingWrittenError:
                 continue
+            except RecordError as exc:
+                after = replace(before, error=str(exc))
+            self._files[path] = after
             if after.error is None:
-                events.append(_read(path, before.records, after.records))
-            elif after.signatures != before.signatures:
-                events.append(ZoneRejected(path, after.error))
-        events += [_read(path, gone.records, ()) for path, gone in known.items() if path not in files]
-        fresh = [path for path, message in problems.items() if known_problems.get(path) != message]
-        events += [ZoneRejected(path, problems[path]) for path in fresh]
-        return files, problems, events
+                events[path] = ZoneRead(path, after.records)
+            elif (after.error, after.signatures) != (before.error, before.signatures):
+                events[path] = ZoneRejected(path, after.error)
 
-    def _refresh(self, before: _File) -> _File:
-        """The file as it is now; one that has not changed, or is just being written, stays as it was."""
-        if before.signatures and all(_signature(path) == was for path, was in before.signatures.items()):
-            return before
-        signatures: dict[Path, Signature] = {}
-
-        def contents(path: Path) -> bytes:
-            signatures[path] = _signature(path)
-            return _contents(path)
-
-        def include(name: str, included_by: str) -> tuple[str, bytes]:
-            path = Path(included_by).parent / name
-            return str(path), contents(path)
-
+    async def _read(self, before: _File, *, here: bool) -> _File:
+        job = self._job(before.path)
+        reading = await zonereader.read(job, here=here)
         try:
-            records = zonefile.parse(
-                contents(before.path),
-                file=str(before.path),
-                origin=self._domain,
-                default_ttl_s=self._default_ttl_s,
-                owner=self._owner,
-                holder=holder_of(before.path),
-                origin_kind=Origin.ZONE,
-                include=include,
-                max_records=self._max_records,
-            )
-        except _BeingWrittenError:
-            return before
-        except RecordError as exc:
-            return replace(before, error=str(exc), signatures=signatures)
-        return _File(before.path, _same_objects(before.records, records), None, time.time(), signatures)
+            refused = replace(before, signatures=reading.signatures)
+            if reading.error is not None:
+                # Maybe because of a CNAME elsewhere.
+                return replace(refused, error=reading.error, refused_after=self._reads if job.elsewhere else None)
+            conflict = await self._conflict(reading.aliases, job)
+            if conflict:
+                return replace(refused, error=conflict, refused_after=self._reads)
+            count = await self._replace(job.holder, reading.slices(job))
+        finally:
+            await reading.close()
+        self._reads += 1
+        return _File(before.path, count, None, time.time(), reading.signatures, tuple(reading.aliases))
+
+    async def _drop(self, file: _File) -> ZoneEvent:
+        await self._replace(zonereader.holder_of(file.path), _nothing())
+        del self._files[file.path]
+        self._reads += 1
+        return ZoneRead(file.path, 0)
+
+    async def _replace(self, holder: str, slices: AsyncIterator[Sequence[Record]]) -> int:
+        """Make these all that `holder` has, answering queries between slices; how many they are."""
+        catalog, count = self._catalog, 0
+        if not catalog.of_holder(holder):
+            async for part in slices:
+                self._publish([change for record in part for change in catalog.add(record)])
+                count += len(part)
+                await asyncio.sleep(0)
+            return count
+        wanted: dict[Record, Record] = {}
+        async for part in slices:
+            wanted.update(zip(part, part, strict=True))
+            await asyncio.sleep(0)
+        count = len(wanted)
+        await self._in_slices(wanted, lambda record: self._renew(record, wanted))
+        # Bit by bit as well: to free all of it at once takes long.
+        known = dict.fromkeys(catalog.of_holder(holder))
+        await self._in_slices(known, lambda record: [] if wanted.pop(record, None) else catalog.remove(record))
+        return count
+
+    async def _in_slices(self, records: Iterable[Record], step: Callable[[Record], list[Change]]) -> None:
+        pending = iter(records)
+        while some := tuple(islice(pending, RECORDS_A_SLICE)):
+            self._publish([change for record in some for change in step(record)])
+            await asyncio.sleep(0)
+
+    def _renew(self, record: Record, wanted: Mapping[Record, Record]) -> list[Change]:
+        """Add a record, and remove what the file does not give its name any more: no answer shows both."""
+        changes = self._catalog.add(record)
+        for known in self._catalog.own.of_name(record.name):
+            if known.holder == record.holder and known not in wanted:
+                changes += self._catalog.remove(known)
+        return changes
+
+    def _job(self, path: Path) -> Job:
+        others = [
+            Alias(each.name, each.rdata, each.line, os.fsencode(file.path))
+            for file in self._files.values()
+            if file.path != path
+            for each in file.aliases
+        ]
+        return Job(os.fsencode(path), self._domain, self._default_ttl_s, self._owner, self._max_records, others)
+
+    async def _conflict(self, aliases: Iterable[Alias], job: Job) -> str:
+        """What is wrong when another file has something else at the name of a CNAME, naming both; else nothing."""
+        for number, alias in enumerate(aliases):
+            if number % RECORDS_A_SLICE == 0:
+                await asyncio.sleep(0)
+            mine = Record(self._owner, job.holder, alias.name, RecordType.CNAME, alias.rdata, 0, Origin.ZONE)
+            known = self._catalog.own.of_name(alias.name)
+            try:
+                check_alone(
+                    mine, [each for each in known if each.origin == Origin.ZONE and each.holder != job.holder]
+                )
+            except RecordError as exc:
+                return str(failure(os.fsdecode(alias.file), alias.line, str(exc)))
+        return ""
 
 
-_Scan = tuple[dict[Path, _File], dict[Path, str], list[ZoneEvent]]
-
-
-class _BeingWrittenError(Exception):
-    """A file changed while it was read; half of it is no reason to drop the other half's records."""
-
-
-def holder_of(path: Path) -> str:
-    """Under whose name the records of a zone file stand in the catalog."""
-    return f"zone:{path}"
+async def _nothing() -> AsyncIterator[Sequence[Record]]:
+    """The slices of a file that is gone."""
+    nothing: tuple[Sequence[Record], ...] = ()
+    for part in nothing:
+        yield part
 
 
 def _check(paths: Sequence[Path]) -> None:
@@ -199,7 +273,7 @@ def _check(paths: Sequence[Path]) -> None:
             continue  # reported with its reason when it is read
 
 
-def _listing(paths: Sequence[Path], known: Iterable[Path]) -> tuple[list[Path], dict[Path, str]]:
+def _listing(paths: Sequence[Path], known: Mapping[Path, _File]) -> tuple[list[Path], dict[Path, str]]:
     """The zone files at the paths, and what is wrong with paths that cannot be followed."""
     found: dict[Path, None] = {}
     problems: dict[Path, str] = {}
@@ -214,57 +288,9 @@ def _listing(paths: Sequence[Path], known: Iterable[Path]) -> tuple[list[Path], 
             problems[path] = f"{path} is gone, and its records with it; put it back, or start without it"
         except (OSError, ValueError) as exc:
             inside = [each for each in known if path in {each, each.parent}]
-            problems[path] = f"{path} cannot be read: {_reason(exc)}; what was read from it before stays"
+            problems[path] = f"{path} cannot be read: {reason(exc)}; what was read from it before stays"
         found.update(dict.fromkeys(inside))
         if len(found) > MAX_FILES:
             problems[path] = f"{path} makes more than {MAX_FILES} zone files, and the rest is not read; join some"
             break
     return list(found)[:MAX_FILES], problems
-
-
-def _reason(exc: OSError | ValueError) -> str:
-    return (exc.strerror if isinstance(exc, OSError) else None) or str(exc)
-
-
-def _signature(path: Path) -> Signature:
-    try:
-        state = path.stat()
-    except (OSError, ValueError):
-        return None
-    # The change time too: a copy that keeps size and modification time is still seen.
-    return state.st_mtime_ns, state.st_ctime_ns, state.st_size, state.st_ino
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    """Opening a pipe would wait for somebody to write to it."""
-    return os.open(path, flags | os.O_NONBLOCK)
-
-
-def _contents(path: Path) -> bytes:
-    """Everything in a regular file, or a byte more than is ever read; raises RecordError."""
-    try:
-        with open(path, "rb", opener=_open_without_waiting) as file:
-            before = os.fstat(file.fileno())
-            if not stat.S_ISREG(before.st_mode):
-                raise RecordError(f"{path} is no regular file; give a zone file")
-            data = file.read(zonefile.MAX_FILE_BYTES + 1)
-            after = os.fstat(file.fileno())
-    except (OSError, ValueError) as exc:
-        raise RecordError(f"{path} cannot be read: {_reason(exc)}; correct its path or its permissions") from exc
-    if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
-        raise _BeingWrittenError
-    return data
-
-
-def _same_objects(before: Iterable[Record], after: Sequence[Record]) -> tuple[Record, ...]:
-    """What is there after, as the objects of before where nothing changed: the catalog holds those already."""
-    old = {record: record for record in before}
-    same = ((record, old.get(record, record)) for record in after)
-    return tuple(was if was.ttl_s == record.ttl_s else record for record, was in same)
-
-
-def _read(path: Path, before: Iterable[Record], after: Sequence[Record]) -> ZoneRead:
-    old = {record: record.ttl_s for record in before}
-    coming = [Change(record, added=True) for record in after if old.pop(record, None) != record.ttl_s]
-    going = [Change(record, added=False) for record in old]
-    return ZoneRead(path, holder_of(path), len(after), (*coming, *going))

@@ -105,8 +105,8 @@ STRANGERS = {
         (["--password", PASSWORD], "it has no password, and this peer has one", "encrypted although", "encrypted"),
         (
             ["--cluster", "shop"],
-            "it has cluster weave, and this peer",
-            "it has cluster shop, and this",
+            "it has --cluster weave, and this peer",
+            "it has --cluster shop, and this",
             "other_terms",
         ),
     ],

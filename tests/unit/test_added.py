@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from weavedns import added
 from weavedns.added import AddedStore, ContainerName
 from weavedns.errors import StoreError, WeaveError, ZoneFileError
 from weavedns.records import names, rdata, zonefile
@@ -229,6 +230,116 @@ async def test_a_save_takes_the_records_as_they_are_when_it_is_asked_for(store: 
     records.append(record("nas"))
     await saving
     assert [one for one, *_ in (await reloaded(path))[0]] == [record("redis")]
+
+
+async def test_changes_are_appended_and_said_again_in_their_order(store: AddedStore, path: Path) -> None:
+    extra = ContainerName(names.parse("db", DOMAIN), ID)
+    await store.save([record("redis"), record("nas")], [extra])
+    before = bytes_of(path)
+    assert await store.append([record("web"), record("web", "10.2.1.8")], [])
+    assert await store.append([record("redis", ttl_s=60)], [])
+    assert await store.append([], [record("web"), record("nas")])
+    assert await store.append([record("nas", ttl_s=5)], [record("web", "10.2.1.8")])
+    assert bytes_of(path).startswith(before)
+    assert files_in(path.parent) == ["added.zone"]
+    assert await reloaded(path) == (
+        [(record("redis"), 60, Origin.ADDED), (record("nas"), 5, Origin.ADDED)],
+        (extra,),
+    )
+
+
+async def test_a_change_is_on_disk_before_it_is_reported_done(
+    store: AddedStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.save([])
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", lambda handle: synced.append(os.fstat(handle).st_size))
+    await store.append([record("redis")], [])
+    assert synced == [len(bytes_of(path))]
+
+
+async def test_the_whole_is_due_before_the_first_change_and_after_many(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(added, "_MAX_CHANGES", 3)
+    store = store_at(path)
+    await store.load()
+    assert not await store.append([record("redis")], [])
+    await store.save([])
+    assert [await store.append([record(f"h{number}")], []) for number in range(5)] == [True] * 3 + [False] * 2
+    await store.save([record(f"h{number}") for number in range(5)])
+    assert await store.append([record("redis")], [])
+    await store.close()
+
+
+@pytest.mark.parametrize("other", ["gone", "edited", "another"])
+async def test_nothing_is_appended_to_a_file_that_is_not_as_it_was_left(
+    store: AddedStore, path: Path, other: str
+) -> None:
+    await store.save([record("redis")])
+    match other:
+        case "gone":
+            await asyncio.to_thread(path.unlink)
+        case "edited":
+            put(path, bytes_of(path) + b"nas A 10.2.1.9\n")
+        case "another":
+            data = bytes_of(path)
+            await asyncio.to_thread(path.rename, path.with_name("kept"))
+            put(path, data)
+    assert not await store.append([record("web")], [])
+    assert not await store.append([record("web")], [])
+    assert not await asyncio.to_thread(path.exists) or b"web" not in bytes_of(path)
+
+
+@pytest.mark.parametrize("call", ["write", "fdatasync", "open"])
+async def test_a_change_that_fails_leaves_the_file_as_it_was(
+    store: AddedStore, path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    await store.save([record("redis")])
+    before = bytes_of(path)
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, fail)
+        with pytest.raises(StoreError, match=f"{path} cannot be written: No space left on device; make room there"):
+            await store.append([record("nas")], [])
+    assert bytes_of(path) == before
+    await store.save([record("nas")])
+    assert await store.append([record("web")], [])
+
+
+async def test_half_a_change_is_taken_back_when_the_disk_is_full(
+    store: AddedStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.save([record("redis")])
+    before, write = bytes_of(path), os.write
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda handle, data: write(handle, data[:5]))
+        with pytest.raises(StoreError, match="No space left on device"):
+            await store.append([record("nas")], [])
+    assert bytes_of(path) == before
+
+
+async def test_half_a_line_at_the_end_is_left_out_and_told(
+    store: AddedStore, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await store.save([record("redis")])
+    await store.append([record("nas")], [])
+    put(path, bytes_of(path) + b"web.weave.local. 1 IN A 10.2.")
+    assert [one for one, *_ in (await reloaded(path))[0]] == [record("redis"), record("nas")]
+    assert "ends with half a line, which is left out: b'web.weave.local. 1 IN A 10.2.'" in caplog.text
+
+
+@pytest.mark.parametrize("line", [b"web A 10.2", b";removed web A nowhere", b"web.example. A 10.2.1.7"])
+async def test_a_damaged_change_is_told_with_its_line(store: AddedStore, path: Path, line: bytes) -> None:
+    await store.save([record("redis")])
+    await store.append([record("nas")], [])
+    number = bytes_of(path).count(b"\n") + 1
+    put(path, bytes_of(path) + line + b"\n")
+    with pytest.raises(ZoneFileError, match=rf"{path}:{number}: .*; the file was left as it is"):
+        await reloaded(path)
 
 
 KILLED = """

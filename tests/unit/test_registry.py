@@ -1,11 +1,12 @@
 """What people register: saved before it is answered, all or nothing, and removable by whoever added it."""
 
 import errno
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 
 import pytest
 
+from weavedns import added
 from weavedns import registry as module
 from weavedns.added import AddedStore, ContainerName
 from weavedns.errors import RecordError, StoreError, UnknownRecordError
@@ -28,6 +29,11 @@ class FullStore(AddedStore):
         if self.full:
             raise StoreError("the file cannot be written: No space left on device; make room there")
         await super().save(records, container_names)
+
+    async def append(self, coming: Sequence[Record], going: Sequence[Record]) -> bool:
+        if self.full:
+            raise StoreError("the file cannot be written: No space left on device; make room there")
+        return await super().append(coming, going)
 
 
 class Book:
@@ -96,6 +102,8 @@ async def test_what_was_added_is_there_after_a_restart_and_what_was_removed_is_n
         ("web.weave.local", "CNAME", "x.weave.local 1 CNAME web.weave.local."),
         ("www.example.org", "cname", "x.weave.local 1 CNAME www.example.org."),
         (r"\# 3 016100", "CNAME", "x.weave.local 1 CNAME a."),
+        ("ns", "NS", "x.weave.local 1 NS ns.weave.local."),
+        ("ns.example.org", "NS", "x.weave.local 1 NS ns.example.org."),
         ('"two words" more', "TXT", 'x.weave.local 1 TXT "two words" "more"'),
         (r"\# 2 abcd", "TYPE65280", r"x.weave.local 1 TYPE65280 \# 2 abcd"),
     ],
@@ -116,7 +124,9 @@ async def test_data_is_read_as_a_zone_file_has_it(book: Book, data: str, rtype: 
         ("x", ["fe80::1%eth0"], "", None, "fe80::1%eth0"),
         ("x", ["192.0.2.1"], "BLAH", None, "is no record type"),
         ("x", ["y", "z"], "CNAME", None, "x.weave.local has CNAME"),
-        ("x", ["ns"], "NS", None, "NS hands names to another server"),
+        ("*.x", ["ns"], "NS", None, "*.x.weave.local is a wildcard, which hands no names to others"),
+        ("x", [r"\# 1 00"], "DNAME", None, "is no record type"),
+        ("x", [r"\# 1 00"], "TYPE39", None, "DNAME is not served"),
         ("*x", ["192.0.2.1"], "", None, "a wildcard is '*' alone before the first dot"),
         ("x.*", ["192.0.2.1"], "", None, "is no host name"),
         ("*.example.com", ["192.0.2.1"], "", None, "is outside the domain weave.local"),
@@ -279,3 +289,19 @@ async def test_a_real_disk_that_fails_is_told_in_one_line(book: Book, tmp_path: 
     assert isinstance(raised.value.__cause__, OSError)
     assert raised.value.__cause__.errno in {errno.EISDIR, errno.EEXIST}
     assert book.records() == []
+
+
+async def test_what_is_added_and_removed_again_and_again_is_there_after_a_restart(
+    book: Book, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(added, "_MAX_CHANGES", 7)
+    for number in range(30):
+        await book.registry.add(f"h{number}", ["192.0.2.1"], ttl_s=number)
+        if number % 3:
+            await book.registry.remove(f"h{number - 1}")
+    await book.registry.add("h29", ["192.0.2.1"], ttl_s=99)
+    again = Book(tmp_path / "added.zone")
+    await again.registry.load()
+    assert sorted(again.records()) == sorted(book.records())
+    assert "h29.weave.local 99 A 192.0.2.1" in again.records()
+    await again.store.close()

@@ -2,16 +2,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from weavedns import zones
+from weavedns import zonereader, zones
 from weavedns.errors import ConfigError
 from weavedns.records import names
-from weavedns.records.catalog import Catalog
+from weavedns.records.catalog import Catalog, Change
 from weavedns.records.record import Origin
 from weavedns.zones import ZoneEvent, ZoneRead, ZoneRejected, ZoneWatcher
 
@@ -23,19 +27,29 @@ class Follower:
     """A catalog that follows a watcher, one poll at a time, as the daemon does."""
 
     def __init__(self, *paths: Path, max_records: int = 1000) -> None:
+        self.catalog = Catalog("peer")
+        self.published: list[list[Change]] = []
         self.watcher = ZoneWatcher(
-            paths, owner="peer", domain=DOMAIN, default_ttl_s=1, poll_s=0.01, max_records=max_records
+            paths,
+            self.catalog,
+            self.published.append,
+            owner="peer",
+            domain=DOMAIN,
+            default_ttl_s=1,
+            poll_s=0.01,
+            max_records=max_records,
         )
-        self.catalog = Catalog()
-        self.versions: list[int] = []
 
     async def poll(self) -> list[ZoneEvent]:
+        self.published.clear()
         events = await self.watcher.poll()
         for event in events:
             if isinstance(event, ZoneRead):
-                assert len(self.catalog.apply(event.changes)) >= len(event.changes)
-                assert len(self.catalog.of_holder(event.holder)) == event.records
+                assert len(self.catalog.of_holder(f"zone:{event.path}")) == event.records
         return events
+
+    def changes(self) -> list[Change]:
+        return [change for part in self.published for change in part]
 
     async def rejected(self) -> str:
         (event,) = await self.poll()
@@ -59,7 +73,7 @@ async def test_a_file_is_read_and_its_records_belong_to_it(tmp_path: Path) -> No
     follower = Follower(path)
     (event,) = await follower.poll()
     assert isinstance(event, ZoneRead)
-    assert (event.path, event.holder, event.records) == (path, f"zone:{path}", 1)
+    assert (event.path, event.records) == (path, 1)
     (record,) = follower.catalog
     assert (record.owner, record.holder, record.origin) == ("peer", f"zone:{path}", Origin.ZONE)
     (status,) = follower.watcher.status()
@@ -120,10 +134,9 @@ async def test_only_what_changed_comes_and_goes(tmp_path: Path) -> None:
     path.write_text("$TTL 1\n" + zone("b") + "c 6 A 10.2.1.7\nd A 10.2.1.8\n")
     (event,) = await follower.poll()
     assert isinstance(event, ZoneRead)
-    told = [(names.render(change.record.name)[0], change.record.ttl_s, change.added) for change in event.changes]
-    assert told == [("c", 6, True), ("d", 1, True), ("a", 1, False)]
+    told = [(names.render(change.record.name)[0], change.record.ttl_s, change.added) for change in follower.changes()]
+    assert told == [("c", 5, False), ("c", 6, True), ("d", 1, True), ("a", 1, False)]
     assert follower.catalog.of_name(stays.name)[0] is stays
-    assert follower.watcher._files[path].records[0] is stays
 
 
 def edit_in_place(path: Path, text: str) -> None:
@@ -341,18 +354,118 @@ async def test_a_path_that_cannot_be_followed_is_told_with_its_reason(tmp_path: 
     assert await follower.poll() == []
 
 
-async def test_changes_are_handed_over_in_slices(tmp_path: Path) -> None:
+async def test_changes_are_published_in_slices(tmp_path: Path) -> None:
     path = tmp_path / "a.zone"
     path.write_text(zone(*(f"h{number}" for number in range(121))))
-    (event,) = await Follower(path, max_records=2000).watcher.poll()
-    assert isinstance(event, ZoneRead)
-    assert [len(part) for part in event.slices()] == [50, 50, 21]
-    assert sum(event.slices(7), ()) == event.changes
+    follower = Follower(path)
+    await follower.poll()
+    assert [len(part) for part in follower.published if part] == [50, 50, 21]
+    path.write_text(zone("h0"))
+    await follower.poll()
+    assert sorted(len(part) for part in follower.published if part) == [21, 49, 50]
+    path.write_text("".join(f"h0 A 10.2.1.{number}\n" for number in range(100, 199)))
+    await follower.poll()
+    # With the first slice goes what is no longer said of its name.
+    assert [len(part) for part in follower.published if part] == [51, 49]
+    assert follower.names() == ["h0"] * 99
 
 
-async def test_a_large_file_does_not_stall_the_loop_while_it_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "a.zone"
-    path.write_text(zone(*(f"h{number}" for number in range(50_000))))
+LARGE = 5000
+
+
+def large(first: int = 0, count: int = LARGE) -> str:
+    return "".join(f"h{number} A 10.2.1.7\n" for number in range(first, first + count))
+
+
+@pytest.fixture
+async def follower_of_large(tmp_path: Path) -> Follower:
+    """Follows a large file; what it reads from here on is read by another process."""
+    (tmp_path / "a.zone").write_text(large())
+    follower = Follower(tmp_path, max_records=20_000)
+    await follower.poll()
+    return follower
+
+
+async def test_a_large_file_is_read_by_a_process_that_ends(
+    follower_of_large: Follower, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+    real = asyncio.create_subprocess_exec
+
+    async def note(*args: Any, **options: Any) -> asyncio.subprocess.Process:
+        started.append(await real(*args, **options))
+        return started[-1]
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", note)
+    (tmp_path / "a.zone").write_text(large(10) + "x 7 TXT hello\n$INCLUDE b.inc\n")
+    (tmp_path / "b.inc").write_text("y CNAME h11\n")
+    (event,) = await follower_of_large.poll()
+    assert event == ZoneRead(tmp_path / "a.zone", LARGE + 2)
+    (child,) = started
+    assert child.returncode is not None
+    catalog = follower_of_large.catalog
+    (text,) = catalog.of_name(names.parse("x", DOMAIN))
+    assert (text.owner, text.holder, text.ttl_s, text.origin) == ("peer", f"zone:{event.path}", 7, Origin.ZONE)
+    assert not catalog.of_name(names.parse("h9", DOMAIN))
+    assert catalog.of_name(names.parse("h5009", DOMAIN))
+    assert {len(part) for part in follower_of_large.published} <= {0, 2, 10, 50}
+    (tmp_path / "b.inc").write_text("y CNAME h12\n")
+    await follower_of_large.poll()
+    assert len(follower_of_large.changes()) == 2
+    assert len(started) == 2
+    (tmp_path / "a.zone").write_text(zone("small"))
+    await follower_of_large.poll()
+    assert follower_of_large.names() == ["small"]
+    assert len(started) == 2
+
+
+async def test_what_is_wrong_in_a_large_file_is_told_as_for_a_small_one(
+    follower_of_large: Follower, tmp_path: Path
+) -> None:
+    (tmp_path / "a.zone").write_text(large() + "x A nowhere\n")
+    message = await follower_of_large.rejected()
+    assert message.startswith(f"{tmp_path}/a.zone:{LARGE + 1}: 'nowhere' is no IPv4 address")
+    assert len(follower_of_large.names()) == LARGE
+    assert await follower_of_large.poll() == []
+
+
+async def test_a_reader_that_is_killed_is_told_and_the_file_read_again(
+    follower_of_large: Follower, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.zone").write_text(large(0, LARGE + 1))
+    with monkeypatch.context() as patch:
+        patch.setattr(zonereader, "_CHILD", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+        message = await follower_of_large.rejected()
+        assert message == f"{tmp_path}/a.zone cannot be read: the process that reads it was ended; it is tried again"
+        assert await follower_of_large.poll() == []
+    assert len(follower_of_large.names()) == LARGE
+    await follower_of_large.poll()
+    assert len(follower_of_large.names()) == LARGE + 1
+
+
+async def test_a_large_file_is_read_here_when_no_process_can_be_started(
+    follower_of_large: Follower, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", refuse)
+    (tmp_path / "a.zone").write_text(large(0, LARGE + 1))
+    await follower_of_large.poll()
+    assert len(follower_of_large.names()) == LARGE + 1
+
+
+async def test_a_reader_ends_when_the_daemon_is_killed(tmp_path: Path) -> None:
+    # It is told that its parent is another one than it has, as is so when that was killed before it could look.
+    reader = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", zonereader._CHILD, "1", *sys.path, stdin=subprocess.PIPE
+    )
+    async with asyncio.timeout(30):
+        await reader.communicate()
+    assert reader.returncode == 1
+
+
+async def test_other_work_goes_on_while_a_large_file_is_read(follower_of_large: Follower, tmp_path: Path) -> None:
     turns = 0
 
     async def other_work() -> None:
@@ -361,28 +474,93 @@ async def test_a_large_file_does_not_stall_the_loop_while_it_is_read(tmp_path: P
             turns += 1
             await asyncio.sleep(0)
 
+    (tmp_path / "a.zone").write_text(large(LARGE))
     task = asyncio.create_task(other_work())
-    (event,) = await Follower(path, max_records=50_000).watcher.poll()
+    await follower_of_large.poll()
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
-    assert isinstance(event, ZoneRead)
-    assert turns > 5
+    # A turn for each slice that comes, and for each that goes.
+    assert turns >= 2 * LARGE / 50
 
 
-async def test_events_follow_the_files_until_closed(tmp_path: Path) -> None:
+async def test_files_are_followed_until_cancelled(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "a.zone"
     path.write_text(zone("a"))
-    async with asyncio.timeout(10):
-        events = Follower(path).watcher.events()
-        async with contextlib.aclosing(events):
-            assert isinstance(await anext(events), ZoneRead)
-            path.write_text("a A nowhere")
-            assert isinstance(await anext(events), ZoneRejected)
-            path.write_text(zone("b", "c"))
-            event = await anext(events)
-            assert isinstance(event, ZoneRead)
-            assert event.records == 2
+    follower = Follower(path)
+    await follower.poll()
+
+    async def until(condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not condition():  # noqa: ASYNC110 - a condition of what is logged and published
+                await asyncio.sleep(0)
+
+    following = asyncio.create_task(follower.watcher.follow())
+    path.write_text("a A nowhere")
+    await until(lambda: f"{path}:1: 'nowhere' is no IPv4 address" in caplog.text)
+    assert "what the file said before is still served" in caplog.text
+    path.write_text(zone("b", "c"))
+    await until(lambda: follower.names() == ["b", "c"])
+    following.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await following
+
+
+CONFLICTS = [
+    ("web A 10.2.1.7\n", "web CNAME redis\n", "b.zone:1: web.weave.local has A 10.2.1.7 (of {}/a.zone) already"),
+    ("web CNAME redis\n", "x A 10.2.1.7\nweb A 10.2.1.7\n", "b.zone:2: web.weave.local has CNAME redis.weave.local"),
+    ("web CNAME redis\n", "web CNAME nas\n", "b.zone:1: web.weave.local has CNAME redis.weave.local"),
+]
+
+
+@pytest.mark.parametrize(("one", "other", "says"), CONFLICTS)
+async def test_two_files_that_contradict_each_other_are_told_and_the_second_is_left_out(
+    tmp_path: Path, one: str, other: str, says: str
+) -> None:
+    (tmp_path / "a.zone").write_text(one)
+    (tmp_path / "b.zone").write_text(other)
+    follower = Follower(tmp_path)
+    read, rejected = await follower.poll()
+    assert read == ZoneRead(tmp_path / "a.zone", 1)
+    assert isinstance(rejected, ZoneRejected)
+    assert rejected.message.startswith(f"{tmp_path}/{says.format(tmp_path)}")
+    assert f"(of {tmp_path}/a.zone)" in rejected.message
+    assert follower.names() == ["web"]
+    assert await follower.poll() == []
+    # When the first is corrected, the second is good as it stands.
+    (tmp_path / "a.zone").write_text(zone("nas"))
+    assert len(await follower.poll()) == 2
+    assert sorted({"nas", "web"} - set(follower.names())) == []
+    assert [error for *_, error in follower.status()] == [None, None]
+
+
+async def test_a_conflict_ends_when_the_other_file_goes(tmp_path: Path) -> None:
+    (tmp_path / "a.zone").write_text("web A 10.2.1.7\n")
+    (tmp_path / "b.zone").write_text("web CNAME redis\n")
+    follower = Follower(tmp_path)
+    await follower.poll()
+    (tmp_path / "a.zone").unlink()
+    await follower.poll()
+    await follower.poll()
+    assert follower.status() == [("b.zone", 1, None)]
+
+
+async def test_equal_aliases_in_two_files_are_no_conflict(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.zone").write_text("web CNAME redis\n")
+    follower = Follower(tmp_path)
+    assert await follower.poll() == [ZoneRead(tmp_path / f"{name}.zone", 1) for name in "ab"]
+
+
+async def test_a_name_that_moves_between_two_files_is_no_conflict(tmp_path: Path) -> None:
+    (tmp_path / "a.zone").write_text(zone("x"))
+    (tmp_path / "b.zone").write_text("web CNAME x\n")
+    follower = Follower(tmp_path)
+    await follower.poll()
+    (tmp_path / "a.zone").write_text(zone("x", "web"))
+    (tmp_path / "b.zone").write_text(zone("y"))
+    assert all(isinstance(event, ZoneRead) for event in await follower.poll())
+    assert follower.names() == ["web", "x", "y"]
 
 
 async def test_the_example_is_a_zone_file() -> None:

@@ -13,7 +13,7 @@ import click
 
 from weavedns import config
 from weavedns.errors import ConfigError, WeaveError
-from weavenet.cli.group import FilePath, setting, socket_option
+from weavenet.cli.group import FilePath, listed_argument, setting, socket_option
 from weavenet.control import DEFAULT_SOCKET, Client
 from weavenet.errors import NoDaemonError
 
@@ -30,7 +30,7 @@ _LEVELS = ["debug", "info", "warning", "error"]
     " --allow-forward 192.0.2.0/24"
     "\n  weavedns launch host1 host2 --password-file /etc/weavedns/password"
 )
-@click.argument("peers", nargs=-1, metavar="[PEER]...")
+@listed_argument("peers", metavar="[PEER]...")
 @setting("--name", default=socket.gethostname, show_default="the host's name", help="This peer's name.")
 @setting("--domain", default=config.DEFAULT_DOMAIN, help="The domain whose names are answered here.")
 @setting("--range", "weave_range", default=config.DEFAULT_RANGE, metavar="CIDR", help="The weave range.")
@@ -168,7 +168,7 @@ def launch(
     """Run the daemon in the foreground.
 
     With each PEER, the name or address of a host where it runs already, maybe with :PORT, it shares names and
-    addresses.
+    addresses. Without any, those of WEAVEDNS_PEERS count, and then those of the settings file's key peers.
 
     It makes the weave bridge, answers DNS on its own address there, and attaches this host's containers, until
     Ctrl-C, SIGTERM or `weavedns stop`. Then containers keep their interfaces; the next launch finds everything

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
 
 from weavedns.gossip.codec import encode, join, pack
 from weavedns.gossip.dice import Dice
@@ -59,8 +61,9 @@ class Outbox:
         return out
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
 class _Rumor:
+    key: Hashable
     data: bytes
     left: float
     due: float
@@ -68,11 +71,19 @@ class _Rumor:
 
 
 class Rumors:
-    """What this node has heard first and passes on in rounds, each to a few random peers."""
+    """What this node has heard first and passes on in rounds, each to a few random peers.
+
+    A round costs as much as it sends, however much there is to tell.
+    """
 
     def __init__(self, profile: Profile, rng: Dice) -> None:
         self._profile = profile
         self._rumors: dict[Hashable, _Rumor] = {}
+        # Those whose time has not come, by it; and those whose time has, by how often they were told. Both may hold
+        # some that are told no more.
+        self._later: list[tuple[float, int, _Rumor]] = []
+        self._ready: dict[int, deque[_Rumor]] = {}
+        self._count = 0
         self._last = -1.0
         self._phase = rng.random() * profile.round_every_s
 
@@ -93,7 +104,8 @@ class Rumors:
             busy = len(self._rumors) >= BUSY_RUMORS
             due = max(now, self._last + (self._profile.round_every_s if busy else self._profile.coalesce_s))
         self._rumors.pop(key, None)
-        self._rumors[key] = _Rumor(data, rounds, due, sent=int(sent_to_all))
+        rumor = self._rumors[key] = _Rumor(key, data, rounds, due, sent=int(sent_to_all))
+        self._wait(rumor)
         if len(self._rumors) > MAX_RUMORS:
             # What is lost here, the next comparison of digests brings.
             del self._rumors[next(iter(self._rumors))]
@@ -116,29 +128,54 @@ class Rumors:
 
     def due(self) -> float | None:
         """When the next round is."""
-        return min((rumor.due for rumor in self._rumors.values()), default=None)
+        if self._first_ready() is not None:
+            return self._last + self._profile.coalesce_s
+        while self._later and not self._is_told(self._later[0][2]):
+            heappop(self._later)
+        return self._later[0][0] if self._later else None
 
     def round(self, now: float, room_bytes: int, targets: int) -> list[bytes]:
         """The messages of the round that is due, the least told first; to be sent to `targets` peers."""
         until = now + (self._profile.round_every_s / 2 if len(self._rumors) >= BUSY_RUMORS else 0.0)
-        due = [(rumor.sent, key, rumor) for key, rumor in self._rumors.items() if rumor.due <= until]
-        due.sort(key=lambda each: each[0])
+        while self._later and self._later[0][0] <= until:
+            rumor = heappop(self._later)[2]
+            self._ready.setdefault(rumor.sent, deque()).append(rumor)
         budget = DATAGRAMS_A_ROUND * room_bytes
         out: list[bytes] = []
+        told: list[_Rumor] = []
         self._last = now
-        for _, key, rumor in due:
-            budget -= len(rumor.data)
-            if budget < 0:
-                break
-            out.append(rumor.data)
+        while (first := self._first_ready()) is not None and len(first.data) <= budget:
+            budget -= len(first.data)
+            out.append(first.data)
+            told.append(self._ready[first.sent].popleft())
+        for rumor in told:
             rumor.sent += 1
             rumor.left -= targets if self._profile.count_packets else 1
-            rumor.due = self._next_round(rumor, now)
             if rumor.left <= 0:
-                del self._rumors[key]
-        for _, _, rumor in due[len(out) :]:
-            rumor.due = now + self._profile.coalesce_s
+                del self._rumors[rumor.key]
+            else:
+                rumor.due = self._next_round(rumor, now)
+                self._wait(rumor)
         return out
+
+    def _wait(self, rumor: _Rumor) -> None:
+        self._count += 1
+        heappush(self._later, (rumor.due, self._count, rumor))
+
+    def _first_ready(self) -> _Rumor | None:
+        """The one of those whose time has come that was told least."""
+        while self._ready:
+            sent = min(self._ready)
+            waiting = self._ready[sent]
+            while waiting:
+                if self._is_told(waiting[0]):
+                    return waiting[0]
+                waiting.popleft()
+            del self._ready[sent]
+        return None
+
+    def _is_told(self, rumor: _Rumor) -> bool:
+        return self._rumors.get(rumor.key) is rumor
 
     def _next_round(self, rumor: _Rumor, now: float) -> float:
         if not self._profile.eager:

@@ -11,6 +11,7 @@ import msgspec
 
 from weavedns.errors import PeerWireError
 from weavedns.gossip.message import (
+    MAX_COUNT,
     MAX_ITEMS_A_PART,
     Changes,
     DatagramMessage,
@@ -27,8 +28,9 @@ from weavedns.records.record import Origin, Record
 from weavedns.records.validate import is_name, is_rdata
 
 MAX_MESSAGES_A_DATAGRAM = 256
-# How many bytes of items go into one part of a snapshot: decoding it must not keep queries waiting.
-PART_BYTES = 24 * 1024
+# How many bytes of items go into one frame of a stream: decoding it, a quarter of a millisecond's work, must not keep
+# queries waiting. One item alone may be larger.
+PART_BYTES = 4 * 1024
 _SMALL_ARRAY = 15
 _ORIGINS = tuple(Origin)
 _CODES = {origin: code for code, origin in enumerate(Origin)}
@@ -113,18 +115,24 @@ def entry(owner: str, item: WireItem) -> Entry:
 def delta(changes: Changes) -> Delta:
     """The delta that came as a message; raises PeerWireError."""
     owner = sys.intern(changes.owner)
+    if changes.base + len(changes.items) > MAX_COUNT:
+        raise PeerWireError(f"changes of {owner} count up to more than {MAX_COUNT}")
     return Delta(owner, changes.incarnation, changes.base, tuple(entry(owner, item) for item in changes.items))
 
 
-def changes(part: Delta, room_bytes: int) -> Iterator[tuple[Delta, bytes | None]]:
-    """Cut a delta into encoded messages of at most `room_bytes`; None where one entry alone is larger."""
+def changes(part: Delta, room_bytes: int, *, full_bytes: int | None = None) -> Iterator[tuple[Delta, bytes | None]]:
+    """Cut a delta into encoded messages of at most `room_bytes`; None where one entry alone is larger.
+
+    With `full_bytes` a message of several entries is no larger than that.
+    """
+    full_bytes = full_bytes or room_bytes
     overhead = len(_encode(Changes(part.owner, part.incarnation, part.last, []))) + 4
     start, size = 0, overhead
     items: list[WireItem] = []
     for at, each in enumerate(part.entries):
         item = wire_item(each)
         item_bytes = len(_encode(item))
-        if items and (size + item_bytes > room_bytes or len(items) >= MAX_ITEMS_A_PART):
+        if items and (size + item_bytes > full_bytes or len(items) >= MAX_ITEMS_A_PART):
             yield _message(part, start, at, items)
             start, size, items = at, overhead, []
         items.append(item)

@@ -49,8 +49,15 @@ class PeerCleared:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerDown:
+    """A peer's daemon is believed dead, but its host answers; its names are answered on."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class PeerLost:
-    """A peer is believed dead; its names are hidden."""
+    """A peer is believed dead, and its host with it; its names are hidden."""
 
     name: str
 
@@ -146,6 +153,7 @@ Event = (
     | PeerJoined
     | PeerSuspected
     | PeerCleared
+    | PeerDown
     | PeerLost
     | PeerReturned
     | PeerMoved

@@ -82,9 +82,10 @@ class Spread:
     def announce(self, now: float) -> None:
         """Publish all that this peer has, as when its incarnation is new: at once when it is little."""
         core = self._core
-        snapshot = core.catalog.own.snapshot()
-        self._published = snapshot.version
-        if len(snapshot.items) <= WHOLE_ITEMS:
+        own = core.catalog.own
+        self._published = own.version
+        if own.size <= WHOLE_ITEMS:
+            snapshot = own.snapshot()
             items = [codec.wire_item(Entry(item, added=True)) for item in snapshot.items]
             message = encode(Whole(core.name, snapshot.incarnation, snapshot.version, items))
             if len(message) <= core.sealer.room_bytes - 8:

@@ -117,7 +117,8 @@ class Conversation:
     def _vector(self) -> Vector:
         core = self._core
         rows = [self._row(core.me(), State.ALIVE)]
-        rows += [self._row(peer.alive(), peer.state) for peer in core.members]
+        # Whoever hears only now of a peer whose names are kept is to take it in, and look for itself.
+        rows += [self._row(peer.alive(), State.SUSPECT if peer.host_there else peer.state) for peer in core.members]
         return Vector(rows[:MAX_OWNERS])
 
     def _row(self, peer: Alive, state: State) -> Row:
@@ -145,10 +146,13 @@ class Conversation:
         self.useful = True
         delta = replica.since(known[1]) if known[0] == replica.incarnation else None
         if delta is not None:
-            yield from (message for _, message in codec.changes(delta, _CHANGES_BYTES) if message is not None)
+            messages = codec.changes(delta, _CHANGES_BYTES, full_bytes=codec.PART_BYTES)
+            yield from (message for _, message in messages if message is not None)
             return
         snapshot = replica.snapshot()
         yield encode(SnapshotStart(owner, snapshot.incarnation, snapshot.version))
+        count = 0
         for items in codec.parts(snapshot.items):
+            count += len(items)
             yield encode(SnapshotPart(items))
-        yield encode(SnapshotEnd(len(snapshot.items)))
+        yield encode(SnapshotEnd(count))

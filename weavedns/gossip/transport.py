@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from weavedns.errors import ListenError, PeerError
 from weavedns.gossip.events import Address, Event, RecordsChanged, ReplyCame, RequestCame, RequestFailed
 from weavedns.gossip.links import Close, Dial, Send
+from weavedns.gossip.message import MAX_REQUEST_BYTES
 from weavedns.gossip.node import Node
 from weavedns.gossip.requests import DEFAULT_TIMEOUT_S
 
@@ -22,7 +23,8 @@ CONNECT_S = 5.0
 RECEIVE_BUFFER_BYTES = 1 << 20
 # What the kernel does not take at once is lost beyond this, as datagrams may be.
 MAX_WRITE_BUFFER_BYTES = 1 << 20
-READ_BYTES = 1 << 16
+# What is read in one go; a snapshot is taken in bit by bit, and queries are answered in between.
+READ_BYTES = 1 << 12
 # Somebody who reads nothing for so long is not waited for.
 STUCK_S = 15.0
 BACKLOG = 64
@@ -200,7 +202,8 @@ class Transport:
                 body = await self._on_request(event.peer, event.kind, event.body)
             self._node.reply(event.number, body)
         except PeerError as exc:
-            self._node.reply(event.number, str(exc).encode(), failed=True)
+            # However long the name that it repeats.
+            self._node.reply(event.number, str(exc).encode()[:MAX_REQUEST_BYTES], failed=True)
         except TimeoutError:
             self._node.reply(event.number, b"it took too long there", failed=True)
         self._pump()
@@ -261,7 +264,9 @@ class Transport:
         except (OSError, TimeoutError) as exc:
             log.debug("no stream to %s: %s", addr, exc)
             self._gone(
-                link, why=f"it cannot be reached: {exc.strerror if isinstance(exc, OSError) else ''}".rstrip(": ")
+                link,
+                why=f"it cannot be reached: {exc.strerror if isinstance(exc, OSError) else ''}".rstrip(": "),
+                nobody_listens=isinstance(exc, ConnectionRefusedError),
             )
             return
         self._node.stream_opened(link, writer.get_extra_info("peername")[:2])
@@ -286,6 +291,8 @@ class Transport:
                 while data := await reader.read(READ_BYTES):
                     self._node.stream_received(link, data, self._now())
                     self._pump()
+                    # To read what has come already, or to write what the kernel takes at once, does not wait.
+                    await asyncio.sleep(0)
             finally:
                 writing.cancel()
         except OSError as exc:
@@ -306,6 +313,7 @@ class Transport:
                     writer.write(data)
                     async with asyncio.timeout(STUCK_S):
                         await writer.drain()
+                    await asyncio.sleep(0)
                 elif closing:
                     break
                 else:
@@ -313,9 +321,9 @@ class Transport:
                     await connection.wanted.wait()
         writer.close()
 
-    def _gone(self, link: int, why: str = "") -> None:
+    def _gone(self, link: int, why: str = "", *, nobody_listens: bool = False) -> None:
         del self._connections[link]
-        self._node.stream_closed(link, self._now(), why)
+        self._node.stream_closed(link, self._now(), why, nobody_listens=nobody_listens)
         self._pump()
 
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from weavedns.records.groups import MAX_TUPLE_RECORDS, Group, find, frozen, members, with_record, without_record
-from weavedns.records.log import Change, Delta, Entry, Fact, Replica, Snapshot, differences, same
+from weavedns.records.log import Change, Delta, Entry, Fact, Replica, Snapshot, all_changes, differences, same
 from weavedns.records.record import Record
 
 __all__ = ["MAX_TUPLE_RECORDS", "Catalog", "Change", "Merged"]
@@ -229,7 +229,7 @@ class Catalog:
         del self._tables[owner]
         self._digest ^= replica.mark
         self.version += 1
-        return (Change(record, added=False) for record in list(replica.records()))
+        return all_changes(replica, added=False)
 
     def unhide(self, owner: str) -> Iterator[Change]:
         """Put a hidden owner's records back, as they were."""
@@ -242,7 +242,7 @@ class Catalog:
         self._tables[owner] = replica.names
         self._digest ^= replica.mark
         self.version += 1
-        return (Change(record, added=True) for record in list(replica.records()))
+        return all_changes(replica, added=True)
 
     def forget(self, owner: str) -> Iterator[Change]:
         """Drop all that an owner had."""

@@ -6,12 +6,12 @@ Only the owner makes changes; everybody else repeats them in the owner's order. 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 from hashlib import blake2b
-from itertools import islice
-from typing import NamedTuple
+from itertools import chain, islice
+from typing import NamedTuple, cast
 
 from weavedns.records.groups import Group, find, frozen, members, with_record, without_record
 from weavedns.records.record import Record
@@ -81,12 +81,12 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All that an owner has at one version."""
+    """All that an owner has at one version; the items can be drawn once, as slowly as one likes."""
 
     owner: str
     incarnation: int
     version: int
-    items: Sequence[Item]
+    items: Iterable[Item]
 
 
 class Replica:
@@ -99,6 +99,7 @@ class Replica:
     __slots__ = (
         "_log",
         "_stamps",
+        "crowded",
         "facts",
         "incarnation",
         "limit",
@@ -118,6 +119,8 @@ class Replica:
         self.partial = False
         self.size = 0
         self.names: dict[bytes, Group] = {}
+        # The names whose group is one that changes itself.
+        self.crowded: set[bytes] = set()
         self.facts: dict[tuple[int, bytes], Fact] = {}
         self._log: deque[Entry] = deque()
         # (time, version) at each moment of which entries may be older; at most one for each tick of the clock.
@@ -169,7 +172,9 @@ class Replica:
             return []
         if old is None and self._full():
             return []
-        self.names[item.name] = with_record(group, item)
+        self.names[item.name] = fuller = with_record(group, item)
+        if isinstance(fuller, dict):
+            self.crowded.add(item.name)
         if old is not None:
             return [Change(old, added=False), Change(item, added=True)]
         self.size += 1
@@ -184,7 +189,8 @@ class Replica:
 
     def snapshot(self) -> Snapshot:
         """All there is now; what changes later does not show in it."""
-        return Snapshot(self.owner, self.incarnation, self.version, [*self.facts.values(), *self.records()])
+        items = chain[Item](list(self.facts.values()), _drawn(_still(self)))
+        return Snapshot(self.owner, self.incarnation, self.version, items)
 
     def restart(self, incarnation: int) -> None:
         """Begin a new incarnation with the items there are; from here on older versions need a snapshot."""
@@ -211,6 +217,7 @@ class Replica:
         left = without_record(self.names[item.name], item)
         if left == ():
             del self.names[item.name]
+            self.crowded.discard(item.name)
         else:
             self.names[item.name] = left
         self.size -= 1
@@ -239,36 +246,56 @@ def same(one: Record, other: Record) -> bool:
 
 
 def differences(before: Replica | None, after: Replica) -> Iterator[Change]:
-    """The changes that lead from one replica of an owner to the next, name by name and additions first.
+    """The changes that lead from one replica of an owner to the next, name by name, what comes before what goes.
 
-    Both are as they were when this was called, so it can be drawn slowly while they change.
+    `after` counts as it was when this was called, so it can be drawn slowly while that changes. `before` is nobody
+    else's any more: it is emptied on the way, as to free it all at once would keep queries waiting.
     """
-    old = {name: _still(group) for name, group in before.names.items()} if before else {}
-    new = [(name, _still(group)) for name, group in after.names.items()]
-    kept = set(after.names) if old else set()
-    return _differences(old, new, kept)
+    return _differences(before.names if before else {}, _still(after))
 
 
-# What does not change any more: a bare record, or several.
-_Still = Record | tuple[Record, ...]
+def all_changes(replica: Replica, *, added: bool) -> Iterator[Change]:
+    """Every record coming or going, as they were when this was called."""
+    return (Change(record, added) for record in _drawn(_still(replica)))
 
 
-def _still(group: Group) -> _Still:
-    return frozen(group) if isinstance(group, dict) else group
+# By name: a bare record or several, which do not change any more; None where they were drawn.
+_Still = dict[bytes, Record | tuple[Record, ...] | None]
 
 
-def _differences(old: dict[bytes, _Still], new: list[tuple[bytes, _Still]], kept: set[bytes]) -> Iterator[Change]:
-    for name, now in new:
-        was = old.get(name)
+def _still(replica: Replica) -> _Still:
+    """The records as they are now.
+
+    Nothing else happens meanwhile, so it does as little as can be; and unlike a list, a table of names and records is
+    nothing that Python's collector of cycles looks through.
+    """
+    still = cast("_Still", replica.names.copy())
+    for name in replica.crowded:
+        still[name] = frozen(replica.names[name])
+    return still
+
+
+def _drawn(still: _Still) -> Iterator[Record]:
+    """The records of `_still` one by one, each name's let go of when they were drawn."""
+    for name, group in still.items():
+        if group is not None:
+            still[name] = None
+            yield from members(group)
+
+
+def _differences(old: dict[bytes, Group], new: _Still) -> Iterator[Change]:
+    for name, group in new.items():
+        was = old.pop(name, None)
+        now = frozen(group or ())
+        new[name] = None
         if was is None:
-            for record in members(now):
+            for record in now:
                 yield Change(record, added=True)
         else:
-            yield from _name_differences(frozen(was), frozen(now))
-    for name, was in old.items():
-        if name not in kept:
-            for record in members(was):
-                yield Change(record, added=False)
+            yield from _name_differences(frozen(was), now)
+    while old:
+        for record in members(old.popitem()[1]):
+            yield Change(record, added=False)
 
 
 def _name_differences(was: tuple[Record, ...], now: tuple[Record, ...]) -> Iterator[Change]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+
+from msgspec import Struct
 
 from weavedns.errors import RecordError
 
@@ -38,14 +39,16 @@ class Origin(StrEnum):
     PEER = "peer"
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True, eq=False, gc=False):
     """One resource record and whom it belongs to.
 
     Two records are equal when owner, holder, name, type and data are: that is the key under which it is
     replicated. `holder` is the full container ID, or names the zone file or the store that the record goes
     away with. `name` is in wire form and lower case, `rdata` in wire form without compression. `healthy` is false
     while the container's health check says so.
+
+    A record holds nothing that could hold it, so Python's collector of cycles need not look at one: with 100,000 of
+    them every full collection would keep queries waiting.
     """
 
     owner: str
@@ -53,9 +56,27 @@ class Record:
     name: bytes
     rtype: int
     rdata: bytes
-    ttl_s: int = field(compare=False)
-    origin: Origin = field(compare=False)
-    healthy: bool = field(default=True, compare=False)
+    ttl_s: int
+    origin: Origin
+    healthy: bool = True
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Record):
+            return NotImplemented
+        return (
+            self.name == other.name
+            and self.rdata == other.rdata
+            and self.rtype == other.rtype
+            and self.holder == other.holder
+            and self.owner == other.owner
+        )
+
+    def __ne__(self, other: object) -> bool:
+        # The base class has one of its own, which looks at every field.
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.rdata, self.rtype, self.holder, self.owner))
 
 
 def type_code(text: str) -> int:

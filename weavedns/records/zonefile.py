@@ -40,9 +40,9 @@ _UNIT_S = {"w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1, "": 1}
 _CLASS = re.compile(r"IN|CH|HS|CS|CLASS[0-9]{1,5}", re.IGNORECASE)
 _OUR_CLASS = frozenset({"IN", "CLASS1"})
 _DNAME = 39
-_ELSEWHERE = frozenset({RecordType.NS, _DNAME})
 # RFC 6895 section 3.1: these are asked for or describe a message, and no zone holds them.
 _NEVER_HELD = frozenset({0, RecordType.OPT, *range(128, 256)})
+_WILDCARD = b"\1*"
 _SOA_FIELDS = 7
 _HOST = frozenset({RecordType.A, RecordType.AAAA})
 _LOCALHOST = names.parse("localhost.")
@@ -55,13 +55,11 @@ def check_supported(name: bytes, rtype: int) -> None:
         raise RecordError(f"{type_name(rtype)} is never held as a record; use A, AAAA, SRV and so on")
     if rtype == RecordType.SOA:
         raise RecordError("SOA stands at the domain itself and the server makes its own; remove it")
-    if rtype in _ELSEWHERE:
-        # Its answer would be a referral, which the libraries that ask here do not follow.
-        what = "DNAME" if rtype == _DNAME else "NS"
-        raise RecordError(
-            f"{what} hands names to another server, and who asks here does not go there; "
-            f"give {names.render(name)} and the names under it the addresses themselves"
-        )
+    if rtype == _DNAME:
+        raise RecordError(f"DNAME is not served; give {names.render(name)} and the names under it CNAME records")
+    if rtype == RecordType.NS and name.startswith(_WILDCARD):
+        # RFC 4592 section 4.2: nobody knows what that would mean.
+        raise RecordError(f"{names.render(name)} is a wildcard, which hands no names to others; name each one")
 
 
 def parse(
@@ -75,14 +73,19 @@ def parse(
     origin_kind: Origin,
     include: Include | None = None,
     max_records: int = MAX_RECORDS,
+    elsewhere: Iterable[Record] = (),
+    alias: Callable[[Record, str, int], None] | None = None,
 ) -> list[Record]:
     """Read a master file for the domain `origin`; what is there twice comes once, in the order of the file.
+
+    `elsewhere` are CNAME records of other files, which nothing may stand beside; `alias` hears of each CNAME of this
+    file, with file and line.
 
     A record without TTL gets that of ``$TTL``, else the last one stated (RFC 1035), else the minimum of an SOA
     above it, else `default_ttl_s`. Raises ZoneFileError, whose message starts with ``file:line:``.
     """
     make = _Maker(owner, holder, origin_kind)
-    reader = _Reader(origin, make, include, max_records)
+    reader = _Reader(origin, make, include, max_records, elsewhere, alias)
     reader.read(data, _Scope(file, origin, default_ttl_s))
     return list(reader.records)
 
@@ -113,6 +116,12 @@ def render_records(records: Iterable[Record], *, domain: bytes, ttl_s: int) -> s
     return "\n".join([*head, *_render_lines(records, domain, ttl_s)]) + "\n"
 
 
+def render_line(record: Record) -> str:
+    """Write one record as a line that says the same in any file."""
+    data = rdata.render(record.rtype, record.rdata)
+    return f"{_absolute(record.name)} {record.ttl_s} IN {type_name(record.rtype)} {data}"
+
+
 @dataclass(frozen=True, slots=True)
 class _Maker:
     owner: str
@@ -138,7 +147,15 @@ class _Scope:
 class _Reader:
     """Reads one file and what it includes into `records`; used once."""
 
-    def __init__(self, domain: bytes, make: _Maker, include: Include | None, max_records: int) -> None:
+    def __init__(
+        self,
+        domain: bytes,
+        make: _Maker,
+        include: Include | None,
+        max_records: int,
+        elsewhere: Iterable[Record],
+        alias: Callable[[Record, str, int], None] | None,
+    ) -> None:
         self.records: dict[Record, None] = {}
         self._domain = domain
         self._make = make
@@ -147,7 +164,10 @@ class _Reader:
         self._open_files: list[str] = []
         self._bytes_left = MAX_FILE_BYTES
         self._per_name: dict[bytes, int] = {}
-        self._aliases: set[bytes] = set()
+        self._elsewhere = {record.name: record for record in elsewhere}
+        self._aliases = set(self._elsewhere)
+        self._tell_alias = alias
+        self._line = 0
         self._ttls: dict[int, int] = {}  # one object for each TTL, not one for each record
 
     def read(self, data: bytes, scope: _Scope) -> None:
@@ -162,6 +182,7 @@ class _Reader:
                 continue
             entry, at = entries.read(lines, at, scope.file)
             if entry.fields:
+                self._line = entry.line
                 try:
                     self._read_entry(entry, scope)
                 except ZoneFileError:
@@ -256,8 +277,12 @@ class _Reader:
             raise RecordError("the domain itself has SOA and NS, and a CNAME stands alone at its name; remove it")
         if record.rtype == RecordType.CNAME:
             self._aliases.add(record.name)
+            if self._tell_alias:
+                self._tell_alias(record, self._open_files[-1], self._line)
         if record.name in self._per_name:
             check_alone(record, (other for other in self.records if other.name == record.name))
+        if record.name in self._elsewhere:
+            check_alone(record, [self._elsewhere[record.name]])
 
     def _state_ttl(self, ttl_s: int, scope: _Scope) -> int:
         ttl_s = self._ttls.setdefault(ttl_s, ttl_s)

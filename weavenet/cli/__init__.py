@@ -13,7 +13,8 @@ _DAEMON_KEYS = frozenset(
     {
         "advertise", "allow_forward", "allow_query", "attach", "cluster", "dns_address", "dns_subnet", "domain",
         "forward", "http", "listen", "log_level", "max_peer_records", "name", "no_http", "no_network", "overlay_port",
-        "password", "password_file", "port", "profile", "range", "state_dir", "subnet", "ttl", "upstream", "zones",
+        "password", "password_file", "peers", "port", "profile", "range", "state_dir", "subnet", "ttl", "upstream",
+        "zones",
     }
 )  # fmt: skip
 

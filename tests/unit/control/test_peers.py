@@ -40,6 +40,12 @@ def test_what_others_did_not_add_by_hand_is_not_theirs_to_remove() -> None:
     assert peers.owners_of(catalog(added("h2", 2, Origin.ZONE), added("h3", 3, Origin.CONTAINER)), DB, []) == {}
 
 
+def test_a_name_given_to_a_container_elsewhere_is_found_as_a_whole_and_not_by_its_address() -> None:
+    given = Record("h2", "4f" * 32, DB, 1, bytes((10, 2, 0, 1)), 1, Origin.ADDED)
+    assert peers.owners_of(catalog(given), DB, []) == {"h2": ["10.2.0.1"]}
+    assert peers.owners_of(catalog(given), DB, ["10.2.0.1"]) == {}
+
+
 def test_an_owner_that_is_gone_is_still_named() -> None:
     known = catalog(added("h2", 2))
     list(known.hide("h2"))
@@ -87,10 +93,24 @@ def test_the_status_of_a_quiet_cluster_without_a_password_says_so() -> None:
 
 
 def test_the_status_of_addresses_says_who_is_waited_for_and_what_is_wrong() -> None:
-    shares = [{"peer": "h1", "addresses": 7, "connected": True}, {"peer": "h2", "addresses": 9, "connected": False}]
-    text = peers.ipam_text({"shares": shares, "waits_for": [], "troubles": ["10.2.0.1 is in use twice"]})
-    assert "h1 owns 7\n" in text
+    shares = [
+        {"peer": "h1", "addresses": 7, "connected": True, "here": True, "lost": False},
+        {"peer": "h1", "addresses": 5, "connected": True, "here": True, "lost": True},
+        {"peer": "h2", "addresses": 9, "connected": False, "here": False, "lost": False},
+    ]
+    report = {
+        "shares": shares,
+        "unowned": 6,
+        "waits_for": [],
+        "wants": "no free address is left",
+        "troubles": ["10.2.0.1 is in use"],
+    }
+    text = peers.ipam_text(report)
+    assert "h1 owns 7 (this host)\n" in text
+    assert "h1 owned 5 before it lost its state directory: 'weavenet ipam takeover h1' inherits them" in text
+    assert "nobody owns 6: the range was smaller" in text
     assert "h2 owns 9 (not connected)" in text
-    assert "TROUBLE: 10.2.0.1 is in use twice" in text
-    waiting = peers.ipam_text({"shares": [], "waits_for": ["h3:6783"], "troubles": []})
+    assert "no free address is left\n" in text
+    assert "TROUBLE: 10.2.0.1 is in use" in text
+    waiting = peers.ipam_text({"shares": [], "unowned": 0, "waits_for": ["h3:6783"], "wants": "", "troubles": []})
     assert "waiting for h3:6783; 'weavenet ipam seed' does without" in waiting

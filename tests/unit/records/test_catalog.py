@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from msgspec.structs import replace
 
 from weavedns.records.catalog import MAX_TUPLE_RECORDS, Catalog, Change
 from weavedns.records.record import Origin, Record

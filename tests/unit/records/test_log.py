@@ -64,6 +64,7 @@ def test_a_snapshot_does_not_change_with_the_replica() -> None:
     put(replica, "redis")
     snapshot = replica.snapshot()
     put(replica, "app")
+    drop(replica, "redis")
     assert [item.name for item in snapshot.items if not isinstance(item, Fact)] == [record("h1", "redis").name]
     assert snapshot.version == 1
 

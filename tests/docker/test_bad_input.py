@@ -127,7 +127,7 @@ def test_a_malformed_name_or_one_outside_the_domain_is_refused(busy_host: Host, 
         (["x", "192.0.2.1", "--type", "AAAA"], "'192.0.2.1' is no IPv6 address"),
         (["redis", "y", "--type", "CNAME"], "CNAME"),
         (["x", "y", "--type", "DNAME"], "'DNAME' is no record type"),
-        (["x", "y", "--type", "NS"], "NS"),
+        (["*.x", "y", "--type", "NS"], "*.x.weave.local"),
         (["x", '"open', "--type", "TXT"], "no closing quote"),
         (["_http._tcp.x.weave.local", "0 0 99999 x", "--type", "SRV"], "99999"),
     ],
@@ -552,7 +552,9 @@ def test_a_full_disk_refuses_what_cannot_be_kept_and_serves_on(host: Host) -> No
         stored = host.run("cat", "/run/small/added.zone").stdout
         host.run("sh", "-c", "dd if=/dev/zero of=/run/small/filler bs=1k 2>/dev/null", check=False)
         shown = host.run("weavedns", "ls").stdout
-        for command in (["add", "web", "192.0.2.11"], ["remove", "db"]):
+        # More than the rest of the file's last page has room for.
+        many = [f"198.51.100.{number}" for number in range(1, 255)]
+        for command in (["add", "web", *many], ["remove", "db"]):
             told = refused(host, "weavedns", *command)
             assert "/run/small/added.zone cannot be written: No space left on device; make room there" in told
         assert host.run("weavedns", "ls").stdout == shown

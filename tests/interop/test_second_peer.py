@@ -83,7 +83,7 @@ class Pair:
 
     # Streams.
 
-    def join(self) -> list[list[Any]]:
+    def join(self, count: int = 2) -> list[list[Any]]:
         """Dial the node, tell it one record and a fact, and return all frames that it sent."""
         number = self.node.stream_accepted(SECOND, self.now)
         assert number is not None
@@ -92,7 +92,7 @@ class Pair:
         got = stream.read(self._drain(number))
         assert got == []
         opening = [second.OPEN, second.JOIN, "weave", self.second.alive, NODE[0], TERMS]
-        return self._exchange(number, stream, [opening])
+        return self._exchange(number, stream, [opening], count)
 
     def answer_dial(self) -> list[list[Any]]:
         """Be dialled by the node, which joins this peer."""
@@ -111,7 +111,7 @@ class Pair:
         assert Close(dial.link) in self.node.stream_actions()
         return frames
 
-    def _exchange(self, number: int, stream: Stream, first: list[list[Any]]) -> list[list[Any]]:
+    def _exchange(self, number: int, stream: Stream, first: list[list[Any]], count: int = 2) -> list[list[Any]]:
         me = self.second
         items = [
             [second.PUT_RECORD, "c1", NAME, 1, b"\x0a\x02\x00\x09", 60, 0, True],
@@ -123,7 +123,7 @@ class Pair:
             me.alive,
             [second.SNAPSHOT_START, me.name, me.incarnation, 2],
             [second.SNAPSHOT_PART, items],
-            [second.SNAPSHOT_END, len(items)],
+            [second.SNAPSHOT_END, count],
             [second.DONE],
         ]
         got: list[list[Any]] = []
@@ -215,6 +215,13 @@ def test_it_is_joined_by_a_stream_and_both_have_all_records(pair: Pair) -> None:
     check_exchange(pair, pair.answer_dial())
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_snapshot_of_another_number_of_items_than_it_says_is_not_taken(pair: Pair, count: int) -> None:
+    pair.join(count)
+    assert not pair.catalog.of_name(NAME)
+    assert pair.node.stats.malformed == 1
+
+
 @pytest.fixture
 def joined(pair: Pair) -> Pair:
     pair.join()
@@ -269,6 +276,8 @@ def test_it_is_pinged_and_suspected_and_clears_itself(joined: Pair) -> None:
     joined.send([second.ACK, ping[1], joined.digest, me.name])
     suspect = joined.wait(second.SUSPECT, 5.0)
     assert suspect == [second.SUSPECT, "second", me.incarnation, 0, "real"]
+    # Whoever is held suspect and pings hears of it.
+    assert suspect in joined.send([second.PING, 5, "real", joined.digest])
     me.rebuttal = 1
     joined.send(me.alive)
     peer = joined.node.peer("second")

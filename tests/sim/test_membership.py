@@ -279,3 +279,48 @@ def test_a_dead_peers_new_snapshot_may_come_before_the_word_that_it_restarted() 
     assert peer is not None
     hosts[1].node._standing.on_statement(Alive("p0", *peer.addr, hosts[0].node.incarnation + 5, 7, 0), world.now)
     assert all_have([hosts[1]], "again")
+
+
+def test_who_was_paused_itself_suspects_nobody_for_it() -> None:
+    world = World(18)
+    hosts = world.add_acquainted(6)
+    world.run(3.0)
+    for _ in range(5):
+        world.pause(hosts[0])
+        # Nothing of what came meanwhile is there any more: a socket's buffer is not endless.
+        world.run(1.0)
+        hosts[0].backlog.clear()
+        world.resume(hosts[0])
+        world.run(4.0)
+    assert hosts[0].node.stats.suspicions == 0
+    assert sum(host.node.stats.deaths for host in hosts) == 0
+
+
+def test_who_was_paused_gives_suspects_that_time_on_top() -> None:
+    world = World(19)
+    hosts = world.add_acquainted(2)
+    world.run(3.0)
+    world.pause(hosts[1])
+    world.run_until(lambda: _state(hosts[0], "p1") is State.SUSPECT, 3.0, 0.01)
+    world.pause(hosts[0])
+    world.run(10.0)
+    hosts[0].backlog.clear()
+    hosts[1].backlog.clear()
+    world.resume(hosts[1])
+    world.resume(hosts[0])
+    world.run(2.0)
+    assert _state(hosts[0], "p1") is State.ALIVE
+    assert hosts[0].node.stats.deaths == 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_who_clears_itself_is_cleared_everywhere_soon(seed: int) -> None:
+    world = World(20 + seed)
+    hosts = world.add_acquainted(20)
+    world.run(3.0)
+    world.pause(hosts[0])
+    world.run_until(lambda: any(_state(host, "p0") is State.SUSPECT for host in hosts[1:]), 3.0, 0.01)
+    world.run(1.0)
+    world.resume(hosts[0])
+    took = world.run_until(lambda: all(_state(host, "p0") is State.ALIVE for host in hosts[1:]), 2.0, 0.005)
+    assert took < 0.25

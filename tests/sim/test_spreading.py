@@ -6,8 +6,13 @@ import pytest
 
 from tests.sim.invariants import Invariants
 from tests.sim.world import Host, Weather, World, agree, answers, record
+from weavedns.gossip import codec
 from weavedns.gossip.events import FactsChanged, OwnerOverLimit
-from weavedns.records.log import FactKind
+from weavedns.gossip.message import Changes, Vector
+from weavedns.gossip.node import Node
+from weavedns.gossip.seal import Keyring, Rejection, Sealer
+from weavedns.gossip.sync import Conversation
+from weavedns.records.log import FactKind, Snapshot
 
 
 def cluster(world: World, size: int) -> list[Host]:
@@ -154,3 +159,78 @@ def test_a_quiet_cluster_sends_little_and_syncs_never(peers: int) -> None:
     world.run(30.0)
     assert (sum(host.bytes_out for host in hosts) - sent) / peers / 30.0 < 1024
     assert sum(host.node.stats.syncs for host in hosts) == 0
+
+
+def changes_of(node: Node, now: float) -> list[tuple[int, int]]:
+    """From which version to which it passes changes on in what it sends now."""
+    reader = Sealer(Keyring(), "reader", 1, 1)
+    found: set[tuple[int, int]] = set()
+    for data, _ in node.datagrams_to_send(now):
+        opened = reader.open(data)
+        assert not isinstance(opened, Rejection)
+        said = [each for each in codec.decode_datagram(opened[1]) if isinstance(each, Changes)]
+        found.update((each.base, each.base + len(each.items)) for each in said)
+    return sorted(found)
+
+
+def test_exactly_what_was_new_is_passed_on() -> None:
+    world = World(13)
+    owner, node, _ = (host.node for host in world.add_acquainted(3))
+    world.run(1.0)
+    catalog = world.hosts["p0"].catalog
+    for number in range(5):
+        catalog.add(record("p0", f"r{number}", number))
+    delta = catalog.own.since(0)
+    assert delta is not None
+    for first, last in ((0, 3), (1, 5)):
+        items = [codec.wire_item(entry) for entry in delta.entries[first:last]]
+        changes = Changes("p0", owner.incarnation, first, items)
+        node._spread.on_changes(changes, "p0", world.hosts["p0"].addr, world.now)
+    for at in (world.now, world.now + 0.006, world.now + 0.1):
+        node.handle_timer(at)
+    assert changes_of(node, world.now + 0.1) == [(0, 3), (3, 5)]
+
+
+def test_what_is_missing_of_a_few_changes_is_asked_for_without_an_exchange() -> None:
+    world = World(14)
+    hosts = world.add_acquainted(2)
+    world.run(1.0)
+    syncs = sum(host.node.stats.syncs for host in hosts)
+    world.lossy = {hosts[1].addr[0]: 1.0}
+    world.put(hosts[0], record("p0", "lost"))
+    # All that the owner says of it by itself is lost; the next change shows that something is missing.
+    world.run(0.4)
+    world.lossy = {}
+    world.put(hosts[0], record("p0", "comes"))
+    assert world.run_until(lambda: agree(hosts), 1.0) < 0.15
+    assert hosts[1].node.stats.pulls == 1
+    assert sum(host.node.stats.syncs for host in hosts) == syncs
+
+
+def test_what_is_kept_only_in_part_is_offered_to_nobody() -> None:
+    world = World(15, limit=5)
+    hosts = world.add_acquainted(2)
+    world.run(1.0)
+    for number in range(8):
+        world.put(hosts[0], record("p0", f"r{number}", number))
+    world.run(1.0)
+    node = hosts[1].node
+    words = Conversation(node._core, node._spread, node._standing, "p0").next_message()
+    assert words is not None
+    vector = codec.decode_stream(words)
+    assert isinstance(vector, Vector)
+    held = {row.peer.name: (row.record_incarnation, row.record_version) for row in vector.rows}
+    assert held["p0"] == (0, 0)
+    assert held["p1"][0] == node.incarnation
+
+
+def test_records_of_an_earlier_life_are_not_taken_once_the_next_is_known() -> None:
+    world = World(16)
+    hosts = world.add_acquainted(2)
+    world.run(1.0)
+    node, catalog = hosts[1].node, hosts[1].catalog
+    list(catalog.forget("p0"))
+    stale = catalog.staged(Snapshot("p0", hosts[0].node.incarnation - 1, 9, ()))
+    stale.put(record("p0", "stale"))
+    assert not node._spread.adopt(stale, world.now)
+    assert none_has([hosts[1]], "stale")

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+import pytest
+
+from weavedns.cluster.cluster import Cluster
 from weavedns.control import peers
+from weavedns.errors import PeerError
 from weavedns.records.catalog import Catalog
 from weavedns.records.log import Snapshot
 from weavedns.records.record import Origin, Record
@@ -114,3 +119,14 @@ def test_the_status_of_addresses_says_who_is_waited_for_and_what_is_wrong() -> N
     assert "TROUBLE: 10.2.0.1 is in use" in text
     waiting = peers.ipam_text({"shares": [], "unowned": 0, "waits_for": ["h3:6783"], "wants": "", "troubles": []})
     assert "waiting for h3:6783; 'weavenet ipam seed' does without" in waiting
+
+
+@pytest.mark.parametrize("reply", [b"", b"-1", b"none", b"1_0", b"9" * 5000, "\u0663".encode()])
+async def test_a_peer_that_removes_no_number_of_records_is_named(reply: bytes) -> None:
+    async def ask(_peer: str, _kind: str, _body: bytes) -> bytes:
+        return reply
+
+    cluster = cast("Cluster", SimpleNamespace(is_live=lambda _: True, ask=ask))
+    known = catalog(added("h2", 2))
+    with pytest.raises(PeerError, match="peer h2 answered"):
+        await peers.remove(cluster, known, cast("Any", None), DB, ("db.weave.local", ["192.0.2.2"]))

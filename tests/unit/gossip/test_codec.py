@@ -112,6 +112,7 @@ def test_a_damaged_datagram_is_messages_or_malformed(said: list[Message], data: 
         pytest.param(b"\x91\x94\x01\x01\xa0\x00", id="empty name"),
         pytest.param(b"\x91" + codec.encode(Leave("x" * 64, 1)), id="long name"),
         pytest.param(b"\x91" + codec.encode(Leave("a b", 1)), id="name with a blank"),
+        pytest.param(b"\x91" + codec.encode(Leave("a\n", 1)), id="name with a line's end"),
         pytest.param(b"\x91" + codec.encode(Leave("a", 2**62 + 1)), id="number too large to be counted up"),
         pytest.param(b"\x91\x92\x63\x01", id="unknown message"),
         pytest.param(b"\x91" * 5000, id="nested"),

@@ -88,6 +88,8 @@ def ring_of(*stretches: tuple[Any, ...], ring_id: str = "a/1", owners: tuple[Any
         (ring_of((1, 2, 0, 2**31)), "malformed message"),
         (ring_of((1, 2, 0, -1)), "malformed message"),
         (ring_of(owners=(("", "1"),)), "malformed message"),
+        (ring_of(owners=(("a\nb", "1"),)), "malformed message"),
+        (ring_of(owners=(("a\n", "1"),)), "malformed message"),
         (ring_of(owners=(("a" * 256, "1"),)), "malformed message"),
         (ring_of(*((n, n, 0, 0) for n in range(MAX_STRETCHES + 1))), "malformed message"),
         (b"\x93" * 100_000, "malformed message"),

@@ -152,9 +152,14 @@ def record_while(host: Host, sender: Host, happens: Callable[[], object]) -> lis
     """The gossip datagrams that came from a host while something happened."""
     recording = host.directory / "gossip.pcap"
     expression = f"udp and src host {sender.address} and dst port {GOSSIP_PORT}"
-    listening = host.popen("tcpdump", "-i", "eth0", "-U", "-Z", "root", "-w", recording, expression, log="tcpdump")
+    listening = host.popen(
+        "tcpdump", "-i", "eth0", "--immediate-mode", "-U", "-Z", "root", "-w", recording, expression, log="tcpdump"
+    )
     wait_until(lambda: "listening on" in host.log("tcpdump"), what=lambda: host.log("tcpdump"))
     happens()
+    # Packets are written in their order: with so many more, all that it sent until now is there.
+    enough = len(payloads(recording)) + 10
+    wait_until(lambda: len(payloads(recording)) >= enough, SOON_S, what=lambda: host.log("tcpdump"))
     listening.terminate()
     listening.wait(10)
     found = payloads(recording)

@@ -3,8 +3,8 @@
     python -m bench.tail [--quick]
 
 At half of the rate that the server can answer: alone; while 100,000 records of a zone file are read and 500 change
-each second; while a peer comes with 100,000 records, is killed and comes back with as many others, and 500 a second are
-changed by commands and 500 by another peer; and while names of others are asked for whose servers are dead.
+each second; while a peer comes with 100,000 records, is killed and comes back with as many others, and 500 a second
+are changed by commands and 500 by another peer; and while names of others are asked for whose servers are dead.
 
 Exits with 1 when a gate fails.
 """

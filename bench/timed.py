@@ -3,8 +3,8 @@
     python -m bench.timed PORT QUERIES SECONDS PER_SECOND
 
 One question a line: when it was due, in seconds of the monotonic clock, and how long its answer took, in
-microseconds, -1 for no answer. The kernel stamps each reply as it arrives, so a prober that is late itself measures no
-delay of the server's.
+microseconds, -1 for no answer. The kernel stamps each reply as it arrives, so a prober that is late itself measures
+no delay of the server's.
 """
 
 import select

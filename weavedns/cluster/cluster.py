@@ -43,6 +43,7 @@ from weavedns.gossip.seal import Keyring, Rejection
 from weavedns.gossip.transport import Transport
 from weavedns.records.catalog import Catalog, Change
 from weavedns.records.log import FactKind
+from weavedns.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ class Cluster:
     answered, refused, or had their time. `leaves` False: it ends as for a restart, and others wait for its return.
     """
 
-    def __init__(self, settings: Settings, catalog: Catalog, hooks: Hooks) -> None:
+    def __init__(self, settings: Settings, catalog: Catalog, hooks: Hooks, turns: Turns) -> None:
         self.name = settings.name
         self.changed = asyncio.Event()
         self.met = asyncio.Event()
@@ -109,7 +110,7 @@ class Cluster:
             profile=_PROFILES[settings.profile],
         )
         self._node = Node(config, catalog, SystemRandom(), wall_ms=int(time.time() * 1000))
-        self._transport = Transport(self._node, on_event=self._happened, on_request=self._asked)
+        self._transport = Transport(self._node, on_event=self._happened, on_request=self._asked, turn=turns.take)
 
     @property
     def leaves(self) -> bool:

@@ -35,11 +35,25 @@ come from the cache.""",
 Names of our own are asked for at a steady rate, whatever becomes of earlier questions, beside a load on the same
 server; the kernel stamps the replies. The merged records come as a new zone file.""",
     ),
+    "gossip": (
+        "Peers",
+        """\
+On the simulator of `tests/sim`: real nodes and codec on a virtual clock, one-way delay 0.3 - 0.8 ms, independent
+loss, no password, fixed seeds. `make bench-gossip` measures this part alone; what is measured is
+[the peer protocol](protocol.md).""",
+    ),
     "attach": (
         "Attaching",
         """\
 On a lab host (a network namespace with a Docker engine of its own). The name is asked for every millisecond, so that
 is how exact the times are.""",
+    ),
+    "peers": (
+        "From host to host",
+        """\
+Three lab hosts with real engines, joined. A record is added on one over its control socket, and its name is asked for
+every millisecond on the other two. The time is from the control API's answer (which is before `weavedns add` returns)
+to the first right answer there; 0 when that came first.""",
     ),
 }
 

@@ -107,7 +107,7 @@ def launch(place: Path, port: int, *, gossip: int, upstream: int) -> list[str]:
     start = [sys.executable, "-c", "from weavedns.cli import main; main()", "launch", "--no-network", "--no-http"]
     where = ["--listen", f"127.0.0.1:{port}", "--socket", str(place / "socket"), "--state-dir", str(place)]
     what = ["--range", "10.0.0.0/8", "--zones", str(place / "zones"), "--upstream", f"127.0.0.1:{upstream}"]
-    peers = ["--name", "here", "--port", str(gossip), "--advertise", "127.0.0.1", "--peer-records", str(NAMES)]
+    peers = ["--name", "here", "--port", str(gossip), "--advertise", "127.0.0.1", "--max-peer-records", str(NAMES)]
     return [*start, *where, *what, *peers]
 
 

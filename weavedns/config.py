@@ -14,6 +14,7 @@ from pathlib import Path
 from weavedns.containers.naming import AttachPolicy
 from weavedns.errors import ConfigError, RecordError
 from weavedns.records import names
+from weavedns.records.catalog import MAX_RECORDS
 from weavedns.records.record import check_ttl
 from weavenet.endpoint import LONGEST_PREFIX
 
@@ -26,10 +27,13 @@ DEFAULT_TTL_S = 1
 DEFAULT_PORT = 6783
 DEFAULT_OVERLAY_PORT = 6784
 DEFAULT_PROFILE = "fast"
-DEFAULT_PEER_RECORDS = 20_000
+DEFAULT_CLUSTER = "weave"
+DEFAULT_PEER_RECORDS = MAX_RECORDS
+# Fewer would leave no room for what a peer tells of its addresses; more is no cluster of container hosts.
+_FEWEST_PEER_RECORDS = 1_000
+_MOST_PEER_RECORDS = 1_000_000
 DNS_PORT = 53
 STATUS_PORT = 6782
-MAX_PEER_RECORDS = 1_000_000
 # Smaller ranges have no room for a DNS subnet and containers beside it.
 _LONGEST_RANGE_PREFIX = 28
 _MAX_PORT = 65535
@@ -71,8 +75,10 @@ class Settings:
     advertise: str = ""
     overlay_port: int = DEFAULT_OVERLAY_PORT
     passwords: tuple[str, ...] = field(default=(), repr=False)
+    password_file: Path | None = None  # followed while the daemon runs
     profile: str = DEFAULT_PROFILE
-    peer_records: int = DEFAULT_PEER_RECORDS  # of each other peer
+    cluster: str = DEFAULT_CLUSTER
+    max_peer_records: int = DEFAULT_PEER_RECORDS
 
 
 def settings(
@@ -100,15 +106,13 @@ def settings(
     advertise: str | None = None,
     overlay_port: int = DEFAULT_OVERLAY_PORT,
     passwords: Sequence[str] = (),  # the one to use first
+    password_file: Path | None = None,
     profile: str = DEFAULT_PROFILE,
-    peer_records: int = DEFAULT_PEER_RECORDS,
+    cluster: str = DEFAULT_CLUSTER,
+    max_peer_records: int = DEFAULT_PEER_RECORDS,
 ) -> Settings:
     """Check every setting and the ones that must fit together; raises ConfigError for the first that is wrong."""
-    whole = _network("--range", weave_range)
-    if whole.is_multicast or whole.is_reserved or whole.network_address.is_unspecified:
-        raise ConfigError(f"--range {whole} has no addresses for containers; write one such as {DEFAULT_RANGE}")
-    if whole.prefixlen > _LONGEST_RANGE_PREFIX:
-        raise ConfigError(f"--range {whole} is too small; give at least a /{_LONGEST_RANGE_PREFIX}")
+    whole = _range(weave_range)
     reserved = _network("--dns-subnet", dns_subnet) if dns_subnet else _default_dns_subnet(whole)
     _check_within("--dns-subnet", reserved, whole)
     default = _network("--subnet", subnet) if subnet else whole
@@ -150,9 +154,11 @@ def settings(
         port=own_port if network or peers or port is not None else None,
         advertise=_advertised(advertise) if advertise else "",
         overlay_port=_port("--overlay-port", overlay_port),
-        passwords=tuple(_password(text) for text in passwords),
+        passwords=tuple(passwords),
+        password_file=password_file,
         profile=profile,
-        peer_records=_peer_records(peer_records),
+        cluster=_cluster_name(cluster),
+        max_peer_records=_peer_records(max_peer_records),
     )
 
 
@@ -168,7 +174,7 @@ def peer_address(text: str, default_port: int = DEFAULT_PORT) -> SocketAddress:
 def passwords(given: str | None, path: Path | None) -> list[str]:
     """The password that is given, or those in a file, one a line, the one to use first; raises ConfigError."""
     if path is None:
-        return [] if given is None else [given]
+        return [] if given is None else [_password(given)]
     if given is not None:
         raise ConfigError("--password and --password-file are both given; leave one out")
     try:
@@ -180,7 +186,7 @@ def passwords(given: str | None, path: Path | None) -> list[str]:
         raise ConfigError(f"--password-file {path} has no password; 'weavedns genkey' makes one")
     if len(found) > _MAX_PASSWORDS:
         raise ConfigError(f"--password-file {path} has {len(found)} passwords; two are valid at a time at most")
-    return found
+    return [_password(each) for each in found]
 
 
 def socket_address(flag: str, text: str, default_port: int) -> SocketAddress:
@@ -197,6 +203,15 @@ def socket_address(flag: str, text: str, default_port: int) -> SocketAddress:
     if not 0 < number <= _MAX_PORT:
         raise ConfigError(f"{flag} {text!r} has no usable port; give one from 1 to {_MAX_PORT}")
     return str(address), number
+
+
+def _range(text: str) -> IPv4Network:
+    whole = _network("--range", text)
+    if whole.is_multicast or whole.is_reserved or whole.network_address.is_unspecified:
+        raise ConfigError(f"--range {whole} has no addresses for containers; write one such as {DEFAULT_RANGE}")
+    if whole.prefixlen > _LONGEST_RANGE_PREFIX:
+        raise ConfigError(f"--range {whole} is too small; give at least a /{_LONGEST_RANGE_PREFIX}")
+    return whole
 
 
 def _network(flag: str, text: str) -> IPv4Network:
@@ -299,12 +314,6 @@ def _port(flag: str, number: int) -> int:
     return number
 
 
-def _peer_records(number: int) -> int:
-    if not 0 < number <= MAX_PEER_RECORDS:
-        raise ConfigError(f"--peer-records {number} is no number of records; give one from 1 to {MAX_PEER_RECORDS}")
-    return number
-
-
 def _advertised(text: str) -> str:
     try:
         address = IPv4Address(text)
@@ -325,6 +334,20 @@ def _peer_name(text: str) -> str:
     if not _PEER_NAME.fullmatch(text):
         raise ConfigError(f"--name {text!r} is no peer name; use letters, digits, '-', '_' and '.', at most 63")
     return text
+
+
+def _cluster_name(text: str) -> str:
+    if not _PEER_NAME.fullmatch(text):
+        raise ConfigError(f"--cluster {text!r} is no name; use letters, digits, '-', '_' and '.', at most 63")
+    return text
+
+
+def _peer_records(count: int) -> int:
+    if not _FEWEST_PEER_RECORDS <= count <= _MOST_PEER_RECORDS:
+        raise ConfigError(
+            f"--max-peer-records {count} cannot be; give {_FEWEST_PEER_RECORDS} to {_MOST_PEER_RECORDS}"
+        )
+    return count
 
 
 def _domain(text: str) -> bytes:

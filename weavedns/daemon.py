@@ -16,29 +16,28 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
-from weavedns import __version__, process
+from weavedns import __version__, ownname, process
 from weavedns.added import AddedStore
 from weavedns.cluster.hosts import Hosts
 from weavedns.cluster.reach import Reach
 from weavedns.config import Settings
 from weavedns.containers.engine import Engine
 from weavedns.containers.neighbours import Neighbours
+from weavedns.containers.roster import Roster
 from weavedns.containers.service import ContainerService, Rules
 from weavedns.control import api, peers, status_page
-from weavedns.control.operations import Operations, Parts, ns_name
+from weavedns.control.operations import Operations, Parts
 from weavedns.dns.access import Access
 from weavedns.dns.answers import Answers, Zone
 from weavedns.dns.server import DnsServer
 from weavedns.dns.upstream import Upstreams, parse_resolv_conf
-from weavedns.errors import PeerError, WeaveError
+from weavedns.errors import PeerError, WeaveError, innermost
 from weavedns.records import names
 from weavedns.records.catalog import Catalog, Change
-from weavedns.records.record import Origin, Record, RecordType
 from weavedns.registry import Registry
 from weavedns.turns import Turns
 from weavedns.zones import ZoneWatcher
 from weavenet.attach import Attacher
-from weavenet.ipam.allocator import Wanted
 from weavenet.network import WeaveNetwork
 from weavenet.sharing import Sharing
 
@@ -52,9 +51,10 @@ THREAD_SWITCH_S = 0.0005
 COLLECT_AFTER = (20_000, 50, 50)
 # How long names that are being recovered may hold back the first answer.
 RECOVERY_S = 5.0
+# The same while containers are attached and the engine does not say which, as when both are restarted.
+ENGINE_S = 30.0
 # How long a new peer waits for an address before it says so.
 PATIENCE_S = 3.0
-_PEER = "peer"
 
 
 class Daemon:
@@ -64,12 +64,12 @@ class Daemon:
         self._settings = settings
         self._stopped = asyncio.Event()
         self._failure: WeaveError | None = None
-        self._catalog = Catalog(settings.name, limit=settings.peer_records)
+        self._catalog = Catalog(settings.name, limit=settings.max_peer_records)
         self._answers = Answers(
             Zone(
                 domain=settings.domain,
                 weave_range=settings.weave_range,
-                ns=ns_name(settings.domain),
+                ns=ownname.ns_name(settings.domain),
                 ttl_s=settings.ttl_s,
             ),
             self._catalog,
@@ -99,6 +99,13 @@ class Daemon:
             default_ttl_s=settings.ttl_s,
             publish=self._publish,
             republish=self._republish,
+        )
+        self._roster = Roster(
+            self._catalog,
+            self._neighbours,
+            owner=settings.name,
+            publish=self._publish,
+            names_by_hand=self._registry.names_of,
         )
         turns = Turns()
         self._zones = ZoneWatcher(
@@ -147,6 +154,8 @@ class Daemon:
         operations = Operations(self._parts())
         if settings.network and not await self._start_network(parts, operations, listener):
             return
+        own = ownname.records(settings, self._network.dns_address if self._network else None)
+        self._publish(self._catalog.replace(ownname.HOLDER, own))
         parts.push_async_callback(self._dns.close)
         for host, port in self._dns_addresses():
             await self._dns.listen(host, port)
@@ -160,8 +169,10 @@ class Daemon:
             self._in_background(self._follow_resolv_conf())
         if self._containers and self._network:
             await self._find_containers(self._containers, self._network, parts)
-        await self._hosts.join(parts, self._network)
+        await self._hosts.join(parts)
+        await self._hosts.caught_up()
         await self._dns.start()
+        self._hosts.serves()
         await parts.enter_async_context(api.serve(operations, listener))
         self._tell()
 
@@ -176,7 +187,7 @@ class Daemon:
         )
         # First, as it shows whether there can be a network here at all.
         carried = await network.carried()
-        sharing = await self._hosts.open_sharing(parts)
+        sharing = await self._hosts.open_sharing(parts, network)
         dns_address = await self._dns_address(sharing, carried, parts, operations, listener)
         if dns_address is None:
             return False
@@ -186,7 +197,6 @@ class Daemon:
         if await network.up(dns_address):
             # Made by this launch: if a later part cannot start, it must not stay behind.
             parts.push_async_exit(self._undo_network)
-        self._publish(self._catalog.replace(_PEER, [self._own_record(dns_address)]))
         reach = self._reach = self._hosts.reach(network)
         attacher = Attacher(
             network,
@@ -202,11 +212,8 @@ class Daemon:
         self._containers = ContainerService(
             engine,
             attacher,
-            self._catalog,
-            Rules(settings.name, settings.domain, settings.attach, settings.ttl_s),
-            self._neighbours,
-            publish=self._publish,
-            names_by_hand=self._registry.names_of,
+            self._roster,
+            Rules(settings.domain, settings.attach, settings.ttl_s),
             removed=self._container_removed,
             forward_for=self._forward_for,
             ready=self._hosts.ready,
@@ -222,16 +229,13 @@ class Daemon:
         listener: socket.socket,
     ) -> IPv4Address | None:
         """This peer's DNS address; a new peer has it given by others, and answers commands meanwhile."""
-        asked = self._settings.dns_address
-        found = sharing.allocator.claim_dns(asked, carried, time.monotonic())
-        if not isinstance(found, Wanted):
-            sharing.claimed()
+        if found := await self._hosts.claim_dns(parts, carried):
             return found
         # Its containers have no addresses of ours, as there is no bridge.
         sharing.recovered()
         operations.go_on_with(self._parts())
-        await self._hosts.join(parts, self._network)
-        giving = asyncio.create_task(sharing.dns_address(asked, carried))
+        await self._hosts.join(parts)
+        giving = asyncio.create_task(sharing.dns_address(self._settings.dns_address, carried))
         stopped = asyncio.create_task(self._stopped.wait())
         try:
             await asyncio.wait({giving, stopped}, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
@@ -250,39 +254,46 @@ class Daemon:
         """Start to look after containers, and join the other peers once those that had addresses are known again."""
         self._keeping = self._in_background(network.keep())
         self._in_background(containers.run())
-        self._in_background(self._give_when_recovered(containers, network))
+        # Whose interfaces are on the bridge, and which addresses they have, only the engine tells.
+        attached = bool(await network.ports())
+        known = containers.recovered if attached else containers.found
+        self._in_background(self._give_when(known))
         self._in_background(self._reach.follow(self._attacher))
         # A restart must not answer "no such name" for containers that it is still finding again: until then queries
         # wait in the sockets, and other peers answer with what they knew.
-        deadline = asyncio.get_running_loop().time() + RECOVERY_S
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(deadline):
-                await containers.found.wait()
-        await self._hosts.join(parts, self._network)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(deadline):
-                await containers.settled.wait()
+        await self._within(ENGINE_S if attached else RECOVERY_S, known)
+        if not known.is_set():
+            log.warning("no engine tells which containers are attached: their names are not answered until one does")
+        await self._hosts.join(parts)
+        await self._within(RECOVERY_S, containers.settled)
 
-    async def _give_when_recovered(self, containers: ContainerService, network: WeaveNetwork) -> None:
-        if await network.ports():
-            await containers.recovered.wait()
+    async def _give_when(self, known: asyncio.Event) -> None:
+        await known.wait()
         if self._hosts.sharing:
             self._hosts.sharing.recovered()
 
+    async def _within(self, seconds: float, event: asyncio.Event) -> None:
+        """Wait for an event, but no longer than this, nor for more than the daemon's end."""
+        either = [asyncio.create_task(each.wait()) for each in (event, self._stopped)]
+        try:
+            await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in either:
+                task.cancel()
+
     def _fail(self, why: str) -> None:
-        """End with an error, as there is nothing that this peer can do by that name."""
+        # There is nothing that this peer can do by that name.
         self._failure = self._failure or PeerError(why)
         self._stopped.set()
 
     def _end_for_a_restart(self) -> None:
-        # Service managers end a daemon so when it is to be started again: its names stay answered for a while.
+        # Service managers end a daemon so when it is to be started again: its names stay answered.
         self._hosts.end_for_a_restart()
         self._stopped.set()
 
     def _waits_for(self) -> str:
         """Why there is no network part yet; empty when there is, or is to be none."""
-        sharing = self._hosts.sharing
-        return sharing.waits_for_dns() if sharing and self._network is None else ""
+        return "" if self._network or not self._hosts.sharing else self._hosts.sharing.waits_for_dns()
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Do something for as long as the daemon runs; if it fails, so does the daemon, loudly."""
@@ -321,26 +332,19 @@ class Daemon:
         own = [(str(self._network.dns_address), 53)] if self._network else []
         return list(dict.fromkeys([*own, *self._settings.listen]))
 
-    def _own_record(self, address: IPv4Address) -> Record:
-        settings = self._settings
-        name = ns_name(settings.domain)
-        return Record(settings.name, _PEER, name, RecordType.A, address.packed, settings.ttl_s, Origin.PEER)
-
     def _publish(self, changes: list[Change]) -> None:
         self._answers.apply(changes)
         self._hosts.publish()
 
     def _republish(self, container_id: str) -> None:
-        if self._containers:
-            self._containers.republish(container_id)
+        self._roster.republish(container_id)
 
     def _container_removed(self, container_id: str) -> None:
         self._in_background(self._registry.forget_container(container_id))
 
     def _forward_for(self, subnets: Collection[IPv4Network | IPv6Network]) -> None:
-        settings = self._settings
-        local = [settings.weave_range, *subnets] if settings.allow_forward_local else []
-        self._access.allow([*settings.allow_forward, *local])
+        local = [self._settings.weave_range, *subnets] if self._settings.allow_forward_local else []
+        self._access.allow([*self._settings.allow_forward, *local])
 
     async def _follow_resolv_conf(self) -> None:
         own = {host for host, _ in self._dns_addresses()}
@@ -362,6 +366,7 @@ class Daemon:
             if self._keeping:
                 self._keeping.cancel()
             await self._network.down()
+            await self._hosts.forget_others()
         # The answer to the command goes out before the socket closes.
         asyncio.get_running_loop().call_later(0.05, self._stopped.set)
 
@@ -384,4 +389,7 @@ def main(settings: Settings, log_level: str) -> None:
     gc.set_threshold(*COLLECT_AFTER)
     process.allow_files()
     process.give_memory_back()
-    asyncio.run(Daemon(settings).run())
+    try:
+        asyncio.run(Daemon(settings).run())
+    except ExceptionGroup as group:
+        raise innermost(group) from None

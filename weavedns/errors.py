@@ -47,3 +47,10 @@ class PeerError(WeaveError):
 
 class PeerWireError(PeerError):
     """What came from another peer is malformed, forged or out of bounds."""
+
+
+def innermost(error: Exception) -> Exception:
+    """What was raised, without the groups in which each task group that it passed has wrapped it."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

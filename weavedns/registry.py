@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 MAX_RECORDS = 20_000
 _ADDRESS_TYPES = frozenset({RecordType.A, RecordType.AAAA})
 # Their data end with a name.
-_TARGET_TYPES = frozenset({RecordType.CNAME, RecordType.PTR, RecordType.MX, RecordType.SRV})
+_TARGET_TYPES = frozenset({RecordType.NS, RecordType.CNAME, RecordType.PTR, RecordType.MX, RecordType.SRV})
 _GENERIC = r"\#"
 
 

@@ -214,7 +214,7 @@ class ZoneWatcher:
         count = len(wanted)
         await self._in_slices(wanted, lambda record: self._renew(record, wanted))
         # Bit by bit as well: to free all of it at once takes long.
-        known = dict.fromkeys(catalog.of_holder(holder))
+        known = tuple(catalog.of_holder(holder))
         await self._in_slices(known, lambda record: [] if wanted.pop(record, None) else catalog.remove(record))
         return count
 

@@ -14,7 +14,7 @@ from weavenet import sysctl
 from weavenet.errors import NetworkError, RangeConflictError
 from weavenet.netlink import Link, Netlink, Route
 from weavenet.netns import Namespace
-from weavenet.plan import HOST_END_PREFIX
+from weavenet.plan import HOST_END_PREFIX, local_mac
 
 _ETHERNET_MTU = 1500
 # VPNs spell the default route as two halves, so that the true one stays.
@@ -142,5 +142,4 @@ def _container_ends(netlink: Netlink) -> list[Link]:
 
 def random_mac() -> str:
     """A MAC that no vendor gave out."""
-    octets = (0x02, *secrets.token_bytes(5))
-    return ":".join(f"{octet:02x}" for octet in octets)
+    return local_mac(secrets.token_bytes(5))

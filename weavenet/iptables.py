@@ -1,7 +1,7 @@
 """The packet filter rules of the weave bridge, in chains of their own. Touches no other rule than the jumps to those.
 
 br_netfilter lets bridged frames pass FORWARD, where Docker's policy is DROP; and without rules the host would route
-between the weave network and every other one.
+between the weave network and every other one. A VXLAN device takes frames from whoever sends them: only peers may.
 """
 
 from __future__ import annotations
@@ -18,16 +18,27 @@ from weavenet.netns import Namespace
 
 FORWARD_CHAIN = "WEAVEDNS-FORWARD"
 INPUT_CHAIN = "WEAVEDNS-INPUT"
+OVERLAY_CHAIN = "WEAVEDNS-OVERLAY"
 _JUMPS = {"FORWARD": FORWARD_CHAIN, "INPUT": INPUT_CHAIN}
+# In the order in which they can be removed: who jumps goes before whom it jumps to.
+_OURS = (FORWARD_CHAIN, INPUT_CHAIN, OVERLAY_CHAIN)
 _LOCK_WAIT_S = 5
 _TIMEOUT_S = 20
 _SBIN = ("/usr/sbin", "/sbin", "/usr/local/sbin")
 
 
-def rules_for(bridge: str, dns_address: IPv4Address) -> dict[str, list[str]]:
-    """The rules of each chain of ours, in order."""
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Who may send to the overlay's UDP port: the addresses that peers' packets come from."""
+
+    port: int
+    sources: frozenset[IPv4Address]
+
+
+def rules_for(bridge: str, dns_address: IPv4Address, gate: Gate | None = None) -> dict[str, list[str]]:
+    """The rules of each chain of ours, in order; `gate` when there is an overlay."""
     to_dns = f"-i {bridge} -d {dns_address}/32"
-    return {
+    rules = {
         FORWARD_CHAIN: [
             f"-i {bridge} -o {bridge} -m physdev --physdev-is-bridged -j ACCEPT",
             f"-o {bridge} -j DROP",
@@ -38,7 +49,13 @@ def rules_for(bridge: str, dns_address: IPv4Address) -> dict[str, list[str]]:
             f"{to_dns} -p tcp -m tcp --dport 53 -j ACCEPT",
             f"{to_dns} -p icmp -j ACCEPT",
         ],
+        OVERLAY_CHAIN: [],
     }
+    if gate is not None:
+        rules[INPUT_CHAIN].append(f"-p udp -m udp --dport {gate.port} -j {OVERLAY_CHAIN}")
+        # Peers are only let past this chain: whether they come in is for the host's own rules.
+        rules[OVERLAY_CHAIN] = [*(f"-s {source}/32 -j RETURN" for source in sorted(gate.sources)), "-j DROP"]
+    return rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +86,7 @@ class Listing:
 
     def ours(self) -> dict[str, list[str]]:
         """The chains of ours that there are."""
-        return {chain: rules for chain, rules in self.chains.items() if chain in _JUMPS.values()}
+        return {chain: self.chains[chain] for chain in _OURS if chain in self.chains}
 
 
 def script_to_set(listing: Listing, rules: Mapping[str, list[str]]) -> str:
@@ -106,23 +123,22 @@ class Firewall:
         self._bridge = bridge
         # Versions of iptables spell the same rule differently: what it printed after our last change is right.
         self._spelled: dict[str, list[str]] = {}
-        self._set_for: IPv4Address | None = None
+        self._set: dict[str, list[str]] = {}
 
-    def ensure(self, dns_address: IPv4Address) -> bool:
+    def ensure(self, dns_address: IPv4Address, gate: Gate | None = None) -> bool:
         """Put the rules in place where they are not; whether anything had to be done. Raises NetworkError."""
+        wanted = rules_for(self._bridge, dns_address, gate)
         listing = self._list()
-        if self._set_for == dns_address and listing.jumps_first() and listing.ours() == self._spelled:
+        if self._set == wanted and listing.jumps_first() and listing.ours() == self._spelled:
             return False
-        self._run(
-            "iptables-restore", "--noflush", script=script_to_set(listing, rules_for(self._bridge, dns_address))
-        )
+        self._run("iptables-restore", "--noflush", script=script_to_set(listing, wanted))
         self._spelled = self._list().ours()
-        self._set_for = dns_address
+        self._set = wanted
         return True
 
     def remove(self) -> None:
         """Take the rules away; raises NetworkError."""
-        self._set_for = None
+        self._set = {}
         listing = self._list()
         if listing.ours() or _jumps_away(listing):
             self._run("iptables-restore", "--noflush", script=script_to_remove(listing))

@@ -14,7 +14,7 @@ from weavenet import bridge as bridges
 from weavenet import overlay as overlays
 from weavenet.bridge import Port
 from weavenet.errors import NetworkError, WeaveNetError
-from weavenet.iptables import Firewall
+from weavenet.iptables import Firewall, Gate
 from weavenet.netlink import Netlink
 from weavenet.netns import Namespace
 from weavenet.overlay import Overlay
@@ -52,6 +52,7 @@ class WeaveNetwork:
         self._overlay = None if overlay_port is None else Overlay(bridge, overlay_port)
         # None until somebody knows: an overlay of an earlier launch then goes on as it is.
         self._peers: frozenset[IPv4Address] | None = None
+        self._sources: frozenset[IPv4Address] = frozenset()
         self._firewall = Firewall(self.namespace, bridge)
         self._dns: IPv4Interface | None = None
         self._mtu = 0
@@ -108,14 +109,16 @@ class WeaveNetwork:
         """The hosts that the overlay was told to reach."""
         return sorted(self._peers or ())
 
-    async def set_peers(self, addresses: Iterable[IPv4Address]) -> bool:
+    async def set_peers(self, addresses: Iterable[IPv4Address], *, also_from: Iterable[IPv4Address] = ()) -> bool:
         """Join this network with that of the hosts at these underlay addresses, and of no other.
 
+        Packets are let in from these addresses and those of `also_from`, which peers with several may send from.
         Until the first call, which may come before `up`, the hosts of an earlier launch stay. Whether the MTU is
         another than before: containers' interfaces are to follow then. Raises NetworkError.
         """
         async with self._changing:
             self._peers = frozenset(addresses)
+            self._sources = frozenset(also_from)
             before = self._mtu
             done = await asyncio.to_thread(self._put_right)
         if done:
@@ -185,11 +188,14 @@ class WeaveNetwork:
                 self._mac = link.mac
             self._mtu = self._fitting_mtu(netlink)
             done = bridges.put_right(netlink, self.namespace, self.bridge, dns, self._mtu)
+            peers = self._overlay_peers(netlink, self._overlay) if self._overlay else frozenset()
+            # Before there is an overlay that strangers could send to.
+            if self._firewall.ensure(
+                dns.ip, Gate(self._overlay.port, peers | self._sources) if self._overlay else None
+            ):
+                done.append("packet filter rules")
             if self._overlay is not None:
-                peers = self._overlay_peers(netlink, self._overlay)
                 done += overlays.put_right(netlink, self.namespace, self._overlay, peers, self._mtu)
-        if self._firewall.ensure(dns.ip):
-            done.append("packet filter rules")
         return done
 
     def _fitting_mtu(self, netlink: Netlink) -> int:

@@ -12,6 +12,8 @@ from hashlib import sha256
 from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
 
+from netaddr import EUI, mac_unix_expanded
+
 INSIDE = "ethwe"
 HOST_END_PREFIX = "vethwe"
 _IFNAME_MAX = 15
@@ -203,10 +205,14 @@ def host_end_of(container_id: str) -> str:
     return (HOST_END_PREFIX + container_id)[:_IFNAME_MAX]
 
 
+def local_mac(octets: bytes) -> str:
+    """A locally administered MAC, which no vendor gave out, with the first five of these octets."""
+    return str(EUI(int.from_bytes(b"\x02" + octets[:5], "big"), version=48, dialect=mac_unix_expanded))
+
+
 def mac_of(container_id: str) -> str:
     """The container's MAC on the weave network: locally administered, and the same after a restart."""
-    octets = (0x02, *sha256(container_id.encode()).digest()[:5])
-    return ":".join(f"{octet:02x}" for octet in octets)
+    return local_mac(sha256(container_id.encode()).digest())
 
 
 def _pair(observed: Observed, desired: Desired) -> Iterator[Step]:

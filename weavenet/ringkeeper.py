@@ -165,9 +165,10 @@ class RingKeeper:
             case wire.AskSpace() if not self.may_give:
                 raise RingError("it does not know yet which addresses its containers use")
             case wire.AskSpace(ring, life):
-                subnet = wire.subnet_of(question)
-                self.merge(peer, wire.decode_ring(ring))
-                self.allocator.donate(Owner(peer, life), subnet, now)
+                subnet, update, asker = wire.subnet_of(question), wire.decode_ring(ring), Owner(peer, life)
+                self.merge(peer, update)
+                known = [(each.first, each.last) for each in update.stretches if each.owner == asker]
+                self.allocator.donate(asker, subnet, known, now)
             case wire.AskSeed(members, life) if not self.ring:
                 reply = self.seeding.asked(peer, members, waits_for, self.me.life)
                 await self.save()

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -53,20 +54,30 @@ class Peers(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """How many addresses of the range a peer owns, and whether it is connected or this peer itself."""
+    """How many addresses of the range a peer owns, and whether it is connected or this peer itself.
+
+    `lost`: this peer's own, of a life of which it has forgotten what it gave away.
+    """
 
     owner: str
     addresses: int
     connected: bool
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Who made the ring, who owns how much, whom its making waits for, and what is wrong, in words."""
+    """Who made the ring, who owns how much, whom its making waits for, and what is wrong, in words.
+
+    `unowned`: how many addresses of the range are nobody's, as they were not in the range when it was shared out.
+    `wants`: why this peer has no address to give out in the default subnet; "" when it has some.
+    """
 
     founder: str
     shares: tuple[Share, ...]
+    unowned: int
     waits_for: tuple[str, ...]
+    wants: str
     troubles: tuple[str, ...]
     malformed: int
 
@@ -224,6 +235,8 @@ class Sharing:
         Everybody connected is first asked for what it knows. Raises RingError, PeerError when one does not answer.
         """
         live = sorted(self._peers.live())
+        if not self.ready:
+            raise RingError(f"nothing of {name} can be inherited: the addresses are not shared out yet")
         if name in live:
             raise RingError(f"{name} is connected: stop it first, if it is to go for good")
         for peer in live:
@@ -235,18 +248,28 @@ class Sharing:
 
     def status(self) -> Status:
         """How the addresses are shared out."""
-        counts: dict[str, int] = {}
+        me = self._keeper.me
+        counts: Counter[tuple[str, bool]] = Counter()
         for each in self._keeper.ring.update().stretches:
-            counts[each.owner.name] = counts.get(each.owner.name, 0) + each.last - each.first + 1
-        here = {*self._peers.live(), self._keeper.me.name}
+            counts[each.owner.name, each.owner.name == me.name and each.owner != me] += each.last - each.first + 1
+        here = {*self._peers.live(), me.name}
         conflicts = [str(each) for each in self.allocator.conflicts()]
         return Status(
             founder=self._keeper.founder,
-            shares=tuple(Share(name, counts[name], name in here) for name in sorted(counts)),
+            shares=tuple(Share(name, count, name in here, lost) for (name, lost), count in sorted(counts.items())),
+            unowned=self.allocator.space.weave_range.num_addresses - counts.total() if self.ready else 0,
             waits_for=() if self.ready else self._waits_for,
+            wants=self._wants() if self.ready else "",
             troubles=(*conflicts, *self._keeper.troubles.values()),
             malformed=self.malformed,
         )
+
+    def _wants(self) -> str:
+        try:
+            wanted = self.allocator.wants(self._clock())
+        except NoAddressError as exc:
+            return str(exc)
+        return self.waits_for(wanted) if wanted else ""
 
     async def _tick(self) -> None:
         self.claimed()
@@ -260,17 +283,21 @@ class Sharing:
 
     async def _find_ring(self) -> None:
         """Ask those connected for the ring; when none of them has one, and this peer leads, make it."""
+        silent: list[str] = []
         for peer in sorted(self._peers.live()):
-            with contextlib.suppress(PeerError, RingError):
+            try:
                 await self._ask_for_ring(peer)
+            except RingFileError:
+                raise
+            except (PeerError, RingError):
+                silent.append(peer)
             if self.ready:
                 return
-        unmet = self._unmet()
         self._keeper.seeding.learn(name for name in self._peers.named().values() if name)
-        if unmet:
-            self._waits_for = unmet
-            return
-        await self._try_to_seed()
+        # Who has not said that there is none may have one.
+        self._waits_for = tuple(sorted({*self._unmet(), *silent}))
+        if not self._waits_for:
+            await self._try_to_seed()
 
     async def _try_to_seed(self) -> None:
         seeding, me = self._keeper.seeding, self._keeper.me
@@ -314,8 +341,6 @@ class Sharing:
         async with self._asking:
             live = self._peers.live()
             for owner in [each for each in wanted.owners if each in live]:
-                if self.allocator.has_free(wanted.subnet, self._clock()):
-                    break
                 with contextlib.suppress(PeerError, RingError):
                     await self._ask_for_space(owner, wanted)
             return self.allocator.has_free(wanted.subnet, self._clock())
@@ -332,6 +357,8 @@ class Sharing:
     async def _ask_for_space(self, peer: str, wanted: Wanted) -> None:
         subnet = wanted.subnet
         ring, life = await self._keeper.everything(), self._keeper.me.life
+        if self.allocator.has_free(subnet, self._clock()):
+            return
         await self._ask(peer, wire.AskSpace(ring, life, int(subnet.network_address), subnet.prefixlen))
 
     async def _ask(self, peer: str, question: wire.Question) -> Reply | None:

@@ -119,11 +119,10 @@ def served(
     hosts: Sequence[str] = ("127.0.0.1",),
     zone: str = ZONE,
     under: Sequence[str] = (),
-    clean: bool = True,
 ) -> Iterator[Served]:
     """Run a daemon with the usual names in `directory`, from when it answers until the end of the `with`.
 
-    `under` is a command that runs it, such as one that limits what it may have; `clean` is whether its log must be.
+    `under` is a command that runs it, such as one that limits what it may have.
     """
     (directory / "names.zone").write_text(zone)
     port = free_port()
@@ -147,7 +146,7 @@ def served(
         wait_until(lambda: _is_ready(made), START_DEADLINE_S, what=log.read_text, ignore=(OSError,))
         yield made
         assert process.poll() is None, made.log
-        assert not clean or "Traceback" not in made.log
+        assert "Traceback" not in made.log
     finally:
         process.terminate()
         try:

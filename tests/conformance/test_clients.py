@@ -167,7 +167,9 @@ async def test_what_a_dig_without_options_sends_is_answered(port: int) -> None:
         (("+edns=1", "+noednsnegotiation"), "BADVERS"),
         (("+opcode=UPDATE",), "NOTIMP"),
         (("+opcode=NOTIFY",), "NOTIMP"),
-        (("+header-only",), "FORMERR"),
+        (("+header-only", "+nocookie"), "FORMERR"),
+        # With its cookie it is a question for a cookie alone (RFC 7873 section 5.4).
+        (("+header-only", "+cookie"), "NOERROR"),
         (("+ednsopt=65001:abcd",), "NOERROR"),
         (("+nsid", "+subnet=192.0.2.0/24"), "NOERROR"),
         (("+dnssec", "+cd"), "NOERROR"),

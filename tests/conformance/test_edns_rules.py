@@ -133,6 +133,29 @@ def test_a_client_gets_its_cookie_with_one_of_ours(send: Send, text: str) -> Non
     assert len(given) == 24
 
 
+def test_a_client_may_ask_for_a_cookie_alone(send: Send) -> None:
+    # RFC 7873 section 5.4.
+    reply = send(p.message([], (), (), [p.edns(p.option(p.COOKIE, CLIENT_COOKIE))]))
+    assert (reply.rcode, reply.question, reply.answer, reply.authority) == (p.NOERROR, b"", [], [])
+    assert reply.options[p.COOKIE][:8] == CLIENT_COOKIE
+    assert len(reply.options[p.COOKIE]) == 24
+    again = send(p.message([], (), (), [p.edns(p.option(p.COOKIE, reply.options[p.COOKIE]))]))
+    assert again.options == reply.options
+
+
+@pytest.mark.parametrize(
+    ("opt", "rcode"),
+    [
+        (p.edns(), p.FORMERR),
+        (p.edns(p.option(p.NSID)), p.FORMERR),
+        (p.edns(p.option(p.COOKIE, b"short")), p.FORMERR),
+        (p.edns(p.option(p.COOKIE, CLIENT_COOKIE), version=1), p.BADVERS),
+    ],
+)
+def test_nothing_else_may_be_asked_without_a_question(send: Send, opt: bytes, rcode: int) -> None:
+    assert send(p.message([], (), (), [opt])).rcode == rcode
+
+
 @pytest.mark.parametrize("text", KINDS)
 def test_a_fresh_cookie_of_ours_comes_back_as_it_is(send: Send, text: str) -> None:
     given = cookie(send, CLIENT_COOKIE, text).options[p.COOKIE]

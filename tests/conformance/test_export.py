@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conformance.served import served
-from tests.conformance.zonedata import DOMAIN, ZONE, run, weavedns
+from tests.conformance.served import ROOT, served
+from tests.conformance.zonedata import DEADLINE_S, DOMAIN, ZONE, command, run, weavedns
 
 CHECKERS = [
     ("nsd-checkzone", DOMAIN),
@@ -81,6 +83,68 @@ def test_lookup_follows_aliases_and_wildcards_and_prints_the_soa(daemon: Path) -
     assert weavedns(daemon, "lookup", "anyapp", "CNAME").split() == ["any.apps.weave.local."]
     soa = weavedns(daemon, "lookup", DOMAIN, "SOA")
     assert soa.startswith("weavedns.weave.local. hostmaster.weave.local. ")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("ls",),
+        ("ls", "--format", "json"),
+        ("ls", "-q"),
+        ("export",),
+        ("status",),
+        ("status", "--format", "json"),
+        ("lookup", "redis"),
+    ],
+    ids=" ".join,
+)
+def test_output_that_cannot_be_written_is_told_in_one_line_and_a_reader_that_left_in_none(
+    daemon: Path, words: tuple[str, ...]
+) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            command(daemon, *words), stdout=full, stderr=subprocess.PIPE, cwd=ROOT, timeout=DEADLINE_S, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr == b"Error: the output cannot be written: No space left on device; make room for it\n"
+    reader, writer = os.pipe()
+    os.close(reader)
+    gone = subprocess.run(
+        command(daemon, *words), stdout=writer, stderr=subprocess.PIPE, cwd=ROOT, timeout=DEADLINE_S, check=False
+    )
+    os.close(writer)
+    assert (gone.returncode, gone.stderr) == (0, b"")
+
+
+TYPES = [
+    ("A", "10.2.6.1"),
+    ("AAAA", "2001:db8::6"),
+    ("PTR", "redis.weave.local."),
+    ("SRV", "1 2 80 redis.weave.local."),
+    ("TXT", '"one" "two words"'),
+    ("CNAME", "redis.weave.local."),
+    ("MX", "10 redis.weave.local."),
+    ("NS", "redis.weave.local."),
+    ("TYPE65280", r"\# 3 000102"),
+    ("TYPE1", "10.2.6.2"),
+    ("TYPE257", r"\# 7 00056973737565"),
+]
+
+
+def test_each_type_can_be_added_is_listed_exported_and_removed(daemon: Path) -> None:
+    before = rows(daemon)
+    for rtype, data in TYPES:
+        weavedns(daemon, "add", f"typed-{rtype}", data, "--type", rtype, "--ttl", "77")
+    added = rows(daemon) - before
+    assert {(name, data, ttl) for name, _, data, ttl in added} == {
+        (f"typed-{rtype}.weave.local".lower(), data, "77") for rtype, data in TYPES
+    }
+    exported = weavedns(daemon, "export")
+    for _, rtype, data, _ in added:
+        assert f"77 IN {rtype} {data}" in exported
+    for rtype, _ in TYPES:
+        weavedns(daemon, "remove", f"typed-{rtype}")
+    assert rows(daemon) == before
 
 
 def _without_serial(text: str) -> list[str]:

@@ -38,6 +38,10 @@ DEADLINE_S = 20.0
 TYPES = ["A", "A", "A", "AAAA", "SRV", "MX", "TXT", "CNAME", "PTR", "NS", "SOA", "ANY"]
 TYPES += ["TYPE64", "TYPE65280", "TYPE65281", "TYPE99", "DS", "CAA"]
 LABELS = [
+    "sub",
+    "part",
+    "other",
+    "ns1",
     "a",
     "x",
     "any",
@@ -233,6 +237,7 @@ def test_we_say_what_nsd_says(tmp_path: Path, more: str) -> None:
             ours, theirs = (sock.recv(65535) for sock in connected)
             assert ours[:2] == theirs[:2] == wire[:2]
             kinds[dns.rcode.Rcode(ours[3] & 0xF).name + (" cut" if ours[2] & 2 else "")] += 1
+            kinds["referral"] += not ours[2] & 4
             found = difference(message, ours, theirs)
             if found:
                 unexplained.append(f"{message.question[0]} size {message.payload}: {found}")
@@ -240,4 +245,5 @@ def test_we_say_what_nsd_says(tmp_path: Path, more: str) -> None:
     # It was no idle comparison.
     assert kinds["NOERROR"] > QUERIES // 2
     assert kinds["NOERROR cut"]
+    assert kinds["referral"] > QUERIES // 50
     assert kinds["NXDOMAIN"] > (0 if more else QUERIES // 10)

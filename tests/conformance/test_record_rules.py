@@ -128,6 +128,14 @@ def test_a_single_label_is_tried_in_the_domain(ask: Ask) -> None:
     assert reply.flags & p.AA
 
 
+@pytest.mark.parametrize("text", ["local", "arpa"])
+def test_a_name_above_one_of_ours_exists(ask: Ask, text: str) -> None:
+    # RFC 8020: who hears that there is no such name asks for none under it either.
+    reply = ask(text, p.SOA)
+    assert (reply.rcode, reply.answer, len(reply.authority)) == (p.NOERROR, [], 1)
+    assert ask("locals").rcode == p.NXDOMAIN
+
+
 def test_what_others_say_is_not_authoritative(ask: Ask) -> None:
     reply = ask("www.example.org")
     assert reply.addresses == ["192.0.2.80"]

@@ -22,6 +22,10 @@ DIALED = 20
 RESOLV_CONF = "nameserver {}\nsearch weave.local\n"
 # The addresses of these names are this host's own: who resolves them only to connect can do so.
 DIALED_ZONE = "\n".join(["dial A 127.0.2.99", *(f"dialmany A 127.0.2.{number + 1}" for number in range(MANY))])
+# Another server has a part of the domain.
+CHILD = "127.0.9.53"
+HANDED_ZONE = f"child NS ns.child\nns.child A {CHILD}\ninto CNAME host.child"
+CHILD_ZONE = "\n".join(["ns A 127.0.9.53", "host A 10.2.6.1", *(f"many A 10.2.6.{n}" for n in range(100))])
 RESOLVED_USER = "systemd-resolve:x:990:990::/:/usr/sbin/nologin\n"
 RESOLVED_GROUP = "systemd-resolve:x:990:\n"
 RESOLVED_CONF = """[Resolve]
@@ -64,7 +68,9 @@ Resolve = Callable[[Host, str, int], list[str]]
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """A host with a daemon and no engine."""
     zone = tmp_path_factory.mktemp("zones") / "names.zone"
-    zone.write_text(ZONE + DIALED_ZONE + "\n")
+    zone.write_text(f"{ZONE}\n{DIALED_ZONE}\n{HANDED_ZONE}\n")
+    child_zone = zone.with_name("child.zone")
+    child_zone.write_text(CHILD_ZONE + "\n")
     with Lab(engine=False) as lab:
         (made,) = lab.hosts
         listen = ("--listen", "127.0.0.1:53", "--upstream", lab.upstream.address)
@@ -72,7 +78,20 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
         (made.directory / "etc/resolv.conf").write_text(RESOLV_CONF.format("127.0.0.1"))
         wait_until(lambda: made.dig("ready.weave.local", server="127.0.0.1") == ["10.2.0.9"])
         made.run("weavedns", "log-queries", "on")
+        child = made.popen(
+            *("weavedns", "launch", "--no-network", "--no-http", "--name", "child", "--domain", "child.weave.local"),
+            *("--listen", f"{CHILD}:53", "--socket", "/run/child.sock", "--state-dir", made.directory / "child"),
+            *("--zones", child_zone),
+            log="child",
+        )
+        wait_until(
+            lambda: child.poll() is None and made.dig("ns.child.weave.local", server=CHILD) == [CHILD],
+            what=lambda: made.log("child"),
+            ignore=(LabError,),
+        )
         yield made
+        child.terminate()
+        child.wait(20)
         daemon = made.daemon
         assert daemon
         assert "Traceback" not in daemon.log
@@ -138,6 +157,7 @@ WHOLE: dict[str, Resolve] = {
 }
 # These look for a name with a dot as it is, and nowhere else.
 LITERAL = frozenset({"dig", "host", "nslookup"})
+RELATIVE = frozenset({"app.project", "host.child"})
 
 
 CASES: list[tuple[str, int, list[str]]] = [
@@ -157,6 +177,11 @@ CASES: list[tuple[str, int, list[str]]] = [
     ("many.weave.local", 4, sorted(f"10.2.8.{number}" for number in range(MANY))),
     ("many", 4, sorted(f"10.2.8.{number}" for number in range(MANY))),
     ("huge.weave.local", 4, sorted(f"10.2.9.{number}" for number in range(HUGE))),
+    ("host.child.weave.local", 4, ["10.2.6.1"]),
+    ("host.child", 4, ["10.2.6.1"]),
+    ("into", 4, ["10.2.6.1"]),
+    ("absent.child.weave.local", 4, []),
+    ("many.child.weave.local", 4, sorted(f"10.2.6.{number}" for number in range(100))),
     ("example.test", 4, ["192.0.2.80"]),
     ("example.test", 6, ["2001:db8::80"]),
     ("alias.example.test", 4, ["192.0.2.80"]),
@@ -170,7 +195,7 @@ CASES: list[tuple[str, int, list[str]]] = [
 def test_names_resolve_for_every_maker_of_resolvers(
     host: Host, client: str, name: str, family: int, expected: list[str]
 ) -> None:
-    missed = client in LITERAL and name == "app.project"
+    missed = client in LITERAL and name in RELATIVE
     assert WHOLE[client](host, name, family) == ([] if missed else expected)
 
 
@@ -216,7 +241,7 @@ def musl(tmp_path_factory: pytest.TempPathFactory) -> Resolve:
 @pytest.mark.parametrize(("name", "family", "expected"), [case for case in CASES if len(case[2]) < MANY])
 def test_names_resolve_with_musl(host: Host, musl: Resolve, name: str, family: int, expected: list[str]) -> None:
     # musl takes what is in resolv.conf as it is: a name with a dot is not tried in the domain.
-    assert musl(host, name, family) == ([] if name == "app.project" else expected)
+    assert musl(host, name, family) == ([] if name in RELATIVE else expected)
 
 
 def test_musl_that_knows_no_tcp_has_the_addresses_that_fit(host: Host, musl: Resolve) -> None:

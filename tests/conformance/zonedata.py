@@ -56,6 +56,25 @@ away CNAME www.example.org.
 awaychain CNAME away
 services CNAME _ldap._tcp
 anyapp CNAME any.apps
+sub NS ns1.sub
+sub NS ns2.sub
+sub NS web
+sub NS ns.example.org.
+sub MX 5 mail
+sub A 10.2.7.4
+sub TYPE43 \\# 24 30390501292eb1e1b6b3c1bbf1c6f5a3e1ed95a6c1b8a6a6
+ns1.sub A 10.2.7.1
+ns1.sub AAAA 2001:db8::71
+ns2.sub A 10.2.7.2
+ns2.sub A 10.2.7.3
+deep.under.sub A 10.2.7.5
+alien.other NS ns.example.org.
+part.apps NS ns1.sub
+into CNAME x.sub
+intoit CNAME sub
+lead MX 5 ns1.sub
+lead MX 6 web
+_sip._udp SRV 0 1 5060 ns2.sub
 *.apps A 10.2.3.1
 *.apps AAAA 2001:db8::31
 there.apps TXT "exists, and blocks the wildcard"
@@ -85,6 +104,11 @@ def run(*command: str, cwd: Path | None = None, fails: bool = False) -> str:
 
 def weavedns(directory: Path, *words: str, fails: bool = False) -> str:
     """What a command says to the daemon of `served(directory)`."""
-    command = [*LAUNCH[:-1], words[0], "--socket", str(directory / "w.sock"), *words[1:]]
-    assert command[0] == sys.executable
-    return run(*command, cwd=ROOT, fails=fails)
+    return run(*command(directory, *words), cwd=ROOT, fails=fails)
+
+
+def command(directory: Path, *words: str) -> list[str]:
+    """The words of a command to the daemon of `served(directory)`."""
+    made = [*LAUNCH[:-1], words[0], "--socket", str(directory / "w.sock"), *words[1:]]
+    assert made[0] == sys.executable
+    return made

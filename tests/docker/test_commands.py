@@ -92,7 +92,7 @@ def test_ls_says_where_each_record_comes_from(host: Host) -> None:
     short_id = host.inspect("redis")["Id"][:12]
     assert [line.split() for line in done(host, "weavedns", "ls").splitlines()] == [
         ["NAME", "TYPE", "DATA", "TTL", "HEALTHY", "ORIGIN", "HOLDER"],
-        ["cache.weave.local", "A", "10.2.0.1", "1", "yes", "container", short_id],
+        ["cache.weave.local", "A", "10.2.0.1", "1", "yes", "added", short_id],
         ["db.weave.local", "A", "192.0.2.10", "60", "yes", "added", "added"],
         ["fromfile.weave.local", "A", "192.0.2.20", "5", "yes", "zone", "/run/our.zone"],
         ["redis.weave.local", "A", "10.2.0.1", "1", "yes", "container", short_id],

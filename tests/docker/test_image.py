@@ -36,20 +36,30 @@ def test_the_image_runs_the_commands(image_host: Host) -> None:
     assert image_host.docker("run", "--rm", "weavedns", "--version").startswith("weavedns")
 
 
-def test_a_daemon_in_a_container_attaches_and_names_the_others(image_host: Host) -> None:
-    containers = image_host.directory / "docker" / "containers"
-    image_host.docker(
+def launch(host: Host, *options: str) -> None:
+    """Run the daemon in a container, and wait until it answers."""
+    containers = host.directory / "docker" / "containers"
+    host.docker(
         *("run", "--detach", "--name=weavedns", "--net=host", "--pid=host"),
         *("--cap-add=NET_ADMIN", "--cap-add=SYS_ADMIN", "--cap-add=SYS_PTRACE"),
         *("--security-opt=systempaths=unconfined", "--security-opt=apparmor=unconfined"),
         *("--volume=/var/run/docker.sock:/var/run/docker.sock", "--volume=/run/weavedns:/run/weavedns"),
-        *(f"--volume={containers}:{containers}", f"--volume={image_host.state_dir}:/var/lib/weavedns", "weavedns"),
+        *(
+            f"--volume={containers}:{containers}",
+            f"--volume={host.state_dir}:/var/lib/weavedns",
+            *options,
+            "weavedns",
+        ),
     )
 
     def serves() -> bool:
-        return image_host.run("docker", "exec", "weavedns", "weavedns", "status", check=False).returncode == 0
+        return host.run("docker", "exec", "weavedns", "weavedns", "status", check=False).returncode == 0
 
-    wait_until(serves, 30, what=lambda: image_host.run("docker", "logs", "weavedns").stderr)
+    wait_until(serves, 30, what=lambda: host.run("docker", "logs", "weavedns").stderr)
+
+
+def test_a_daemon_in_a_container_attaches_and_names_the_others(image_host: Host) -> None:
+    launch(image_host)
     image_host.docker("run", "--detach", "--hostname=redis.weave.local", "busybox")
     app = image_host.docker("run", "--detach", "--hostname=app.weave.local", "busybox")
     wait_until(lambda: image_host.dig("app.weave.local") == ["10.2.0.2"])
@@ -58,3 +68,17 @@ def test_a_daemon_in_a_container_attaches_and_names_the_others(image_host: Host)
     assert "192.0.2.60" in (image_host.state_dir / "added.zone").read_text()
     image_host.docker("stop", "weavedns")
     assert image_host.docker("inspect", "--format", "{{.State.ExitCode}}", "weavedns") == "0"
+
+
+def test_a_daemon_in_a_container_joins_the_peers_of_its_environment(image_host: Host, module_lab: Lab) -> None:
+    image_host.sweep()
+    (other,) = module_lab.add_hosts()
+    other.start_daemon()
+    other.docker("run", "--detach", "--hostname=redis.weave.local", "busybox")
+    launch(image_host, f"--env=WEAVEDNS_PEERS={other.address}")
+    app = image_host.docker("run", "--detach", "--hostname=app.weave.local", "busybox")
+
+    def pings() -> bool:
+        return image_host.run("docker", "exec", app, "ping", "-c1", "-W1", "redis", check=False).returncode == 0
+
+    wait_until(pings, 20, what=lambda: image_host.run("docker", "logs", "weavedns").stderr)

@@ -109,6 +109,24 @@ def test_an_engine_that_ran_before_runs_on_with_its_containers_attached(engine_h
     assert "keep their interfaces" in engine_host.log(LOG)
 
 
+def test_peers_are_joined_that_its_arguments_name(lab: Lab, engine_host: Host) -> None:
+    (other,) = lab.add_hosts()
+    other.start_daemon()
+    other.run("weavedns", "add", "db", "192.0.2.10")
+    make = make_run(engine_host, f"ARGS={other.address}")
+    assert "dig @10.2.254.2 redis.weave.local" in engine_host.log(LOG)  # its own server, not the first of all
+    wait_until(lambda: engine_host.run("weavedns", "lookup", "db", check=False).stdout == "192.0.2.10\n")
+    end(make)
+
+
+def test_it_says_when_the_peers_that_are_to_give_it_addresses_are_not_there(engine_host: Host) -> None:
+    make = make_run(engine_host, "ARGS=10.99.0.77")
+    assert "waits for other hosts" in engine_host.log(LOG)
+    assert "dig @" not in engine_host.log(LOG)
+    end(make)
+    assert "weavedns" not in commands(engine_host)
+
+
 def test_ctrl_c_ends_the_daemon_and_removes_its_bridge_when_nothing_is_attached(engine_host: Host) -> None:
     make = make_run(engine_host)
     os.killpg(make.pid, signal.SIGINT)  # a terminal sends it to make and to the script

@@ -3,124 +3,34 @@
 import json
 import signal
 import time
-from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.lab import Host, Lab, wait_until
+from tests.docker.hosts import (
+    SOON_S,
+    Hosts,
+    answers,
+    connect,
+    connected,
+    cut_off,
+    has,
+    hosts,
+    joined,
+    own_address,
+    peers,
+    pings,
+    reaches,
+    run,
+    servers_of,
+    states,
+    three,
+    told,
+    wait_for,
+)
+from tests.lab import Lab, wait_until
 
+__all__ = ["hosts", "joined", "three"]
 pytestmark = pytest.mark.docker
-
-SOON_S = 10.0
-Hosts = tuple[Host, Host, Host]
-
-
-@pytest.fixture(scope="module")
-def three() -> Iterator[Lab]:
-    with Lab(hosts=3) as lab:
-        yield lab
-
-
-@pytest.fixture
-def hosts(three: Lab) -> Iterator[Hosts]:
-    """Three hosts without daemons."""
-    one, two, other = three.hosts
-    yield one, two, other
-    for host in three.hosts:
-        connect(three, host)
-        host.sweep()
-
-
-@pytest.fixture
-def joined(hosts: Hosts) -> Hosts:
-    """Three hosts whose daemons know each other."""
-    launch_all(hosts)
-    return hosts
-
-
-def launch_all(hosts: Hosts, *flags: str) -> None:
-    one, *others = hosts
-    one.start_daemon(*flags)
-    for host in others:
-        host.start_daemon(one.address, *flags)
-    for host in hosts:
-        connected(host)
-
-
-def connected(host: Host, count: int = 2, within_s: float = SOON_S) -> None:
-    """Wait until a host knows so many others."""
-    wait_until(
-        lambda: states(host).count("connected") == count,
-        within_s,
-        what=lambda: host.daemon.log if host.daemon else host.name,
-    )
-
-
-def told(hosts: Hosts) -> str:
-    return "\n".join(f"{host.name}:\n{host.daemon.log if host.daemon else ''}" for host in hosts)
-
-
-def report(host: Host) -> dict[str, object]:
-    found: dict[str, object] = json.loads(host.run("weavedns", "status", "--format", "json").stdout)
-    return found
-
-
-def peers(host: Host) -> list[dict[str, object]]:
-    found = report(host)["peers"]
-    assert isinstance(found, list)
-    return found
-
-
-def states(host: Host) -> list[object]:
-    return [row["state"] for row in peers(host)]
-
-
-def own_address(host: Host) -> str:
-    dns = report(host)["dns"]
-    assert isinstance(dns, dict)
-    return str(dns["address"])
-
-
-def run(host: Host, name: str, *options: str) -> None:
-    host.docker("run", "-d", "--name", name, "--hostname", f"{name}.weave.local", *options, "busybox")
-
-
-def answers(host: Host, name: str) -> list[str]:
-    return sorted(host.dig(f"{name}.weave.local", server=own_address(host)))
-
-
-def wait_for(host: Host, name: str, *count: int, within_s: float = SOON_S) -> list[str]:
-    """The answers on a host once there are as many as said, by default some."""
-
-    def enough() -> list[list[str]]:
-        found = answers(host, name)
-        return [found] if (len(found) == count[0] if count else found) else []
-
-    return wait_until(enough, within_s, what=f"{name} on {host.name}")[0]
-
-
-def cut_off(lab: Lab, host: Host) -> None:
-    lab.switch.run("ip", "link", "set", host.name, "down")
-
-
-def connect(lab: Lab, host: Host) -> None:
-    lab.switch.run("ip", "link", "set", host.name, "up")
-
-
-def pings(host: Host, container: str, target: str) -> bool:
-    return host.run("docker", "exec", container, "ping", "-c1", "-W1", target, check=False).returncode == 0
-
-
-def reaches(host: Host, container: str, target: str) -> None:
-    """Wait until a container's ping is answered."""
-    wait_until(lambda: pings(host, container, target), SOON_S, what=f"{container} on {host.name} to {target}")
-
-
-def has(host: Host, name: str, *data: str) -> None:
-    """Wait until a host answers a name so."""
-    wait_until(lambda: answers(host, name) == sorted(data), SOON_S, what=f"{name} on {host.name}")
 
 
 def test_a_name_is_answered_on_every_host_after_docker_run_on_one(joined: Hosts) -> None:
@@ -150,17 +60,12 @@ def test_each_peer_has_its_own_dns_address_and_containers_know_the_others(joined
     assert len(set(addresses)) == 3
     one, two, three = joined
     run(one, "app")
-
-    def servers() -> list[str]:
-        text = one.docker("exec", "app", "cat", "/etc/resolv.conf")
-        return [line.split()[1] for line in text.splitlines() if line.startswith("nameserver")]
-
     wait_for(one, "app")
-    wait_until(lambda: servers() == addresses, SOON_S, what=lambda: f"{servers()} like {addresses}")
+    wait_until(lambda: servers_of(one, "app") == addresses, SOON_S, what=lambda: f"{addresses}")
     run(two, "redis")
     wait_for(one, "redis")
     three.run("weavedns", "stop")
-    wait_until(lambda: servers() == addresses[:2], SOON_S, what=lambda: f"{servers()} without {three.name}")
+    wait_until(lambda: servers_of(one, "app") == addresses[:2], SOON_S, what=f"{addresses} without {three.name}")
     # The daemon beside it is dead, but names are still found.
     one.kill_daemon()
     wait_until(lambda: pings(one, "app", "redis"), SOON_S, what="redis by another host's server")
@@ -182,6 +87,30 @@ def test_what_is_added_on_one_host_is_seen_and_removed_on_any(joined: Hosts) -> 
     refused = one.run("weavedns", "remove", "db", check=False)
     assert refused.returncode == 1
     assert "no record is named db.weave.local" in refused.stderr
+
+
+def test_a_name_given_to_a_container_is_removed_from_any_host(joined: Hosts) -> None:
+    one, two, three = joined
+    run(two, "redis")
+    wait_for(one, "redis")
+    two.run("weavedns", "add", "cache", "--container", "redis")
+    for host in joined:
+        assert wait_for(host, "cache", 1) == answers(host, "redis")
+    refused = one.run("weavedns", "remove", "redis", check=False)
+    assert refused.returncode == 1
+    assert "belongs to container" in refused.stderr
+    assert "on h2" in refused.stderr
+    three.run("weavedns", "remove", "cache")
+    for host in joined:
+        wait_for(host, "cache", 0)
+        assert wait_for(host, "redis", 1)
+    two.run("weavedns", "add", "cache", "--container", "redis")
+    wait_for(one, "cache")
+    two.kill_daemon()
+    wait_until(lambda: "daemon down" in states(one), 15.0)
+    refused = one.run("weavedns", "remove", "cache", check=False)
+    assert refused.returncode == 1
+    assert "h2, which is not there" in refused.stderr
 
 
 def test_a_killed_daemon_that_restarts_is_not_missed(joined: Hosts) -> None:
@@ -236,7 +165,7 @@ def test_what_belongs_to_a_dead_peer_is_not_removed_and_it_can_be_forgotten(thre
     wait_for(one, "lone")
     assert "is there" in one.run("weavedns", "forget", "h3", check=False).stderr
     third.kill_daemon()
-    wait_until(lambda: "gone" in states(one), 15.0)
+    wait_until(lambda: "daemon down" in states(one), 15.0)
     removed = one.run("weavedns", "remove", "lone", check=False)
     assert removed.returncode == 1
     assert "h3, which is not there" in removed.stderr
@@ -265,29 +194,6 @@ def test_an_address_in_use_elsewhere_is_refused_with_container_and_host(joined: 
     assert refused.returncode == 1
     assert "10.2.45.3 is in use by container first" in refused.stderr
     assert "on host h1" in refused.stderr
-
-
-def test_sixty_containers_started_at_once_on_three_hosts_have_sixty_addresses(joined: Hosts) -> None:
-    def start(number: int) -> None:
-        run(joined[number % 3], f"c{number}", "-e", f"WEAVE_CIDR=net:10.2.{number % 2}.0/24")
-
-    with ThreadPoolExecutor(6) as pool:
-        list(pool.map(start, range(60)))
-
-    def held() -> dict[str, list[str]]:
-        rows = [
-            json.loads(line)
-            for host in joined
-            for line in host.run("weavenet", "ps", "--format", "json").stdout.splitlines()
-        ]
-        return {row["name"]: row["addresses"] for row in rows}
-
-    wait_until(lambda: len(held()) == 60, 60.0, what=lambda: f"{len(held())} attached\n{told(joined)}")
-    counts = Counter(address for addresses in held().values() for address in addresses)
-    assert len(counts) == 60
-    for number in range(60):
-        found = wait_for(joined[(number + 1) % 3], f"c{number}", 1)
-        assert found == [held()[f"c{number}"][0].partition("/")[0]]
 
 
 def test_hosts_launched_at_once_with_the_same_list_share_out_the_addresses(hosts: Hosts) -> None:
@@ -319,6 +225,40 @@ def test_a_wrong_password_is_refused_and_both_sides_say_so(hosts: Hosts) -> None
     wrong.end(signal.SIGTERM)
     three.start_daemon(one.address, "--password", "correct horse")
     connected(three)
+
+
+@pytest.mark.parametrize(
+    ("flag", "usual", "other"),
+    [
+        ("--domain", "weave.local", "corp.example"),
+        ("--range", "10.2.0.0/16", "10.32.0.0/16"),
+        ("--overlay-port", "6784", "6785"),
+    ],
+)
+def test_a_peer_with_another_domain_range_or_port_is_refused_and_both_sides_say_so(
+    hosts: Hosts, flag: str, usual: str, other: str
+) -> None:
+    one, two, three = hosts
+    one.start_daemon()
+    two.start_daemon(one.address)
+    wait_until(lambda: states(one) == ["connected"], SOON_S)
+    stranger = three.start_daemon(one.address, flag, other, wait=False)
+    wait_until(lambda: f"it has {flag} {usual}, and this peer {flag} {other}" in stranger.log, SOON_S)
+    assert one.daemon
+    log = one.daemon
+    refusal = f"{three.address} are refused: it has {flag} {other}, and this peer {flag} {usual}"
+    wait_until(lambda: refusal in log.log, SOON_S, what=lambda: log.log)
+    three.wait_for_daemon()
+    assert "refused" in states(three)
+    assert "rejected" in states(one)
+    assert f"{flag} {other}" in one.run("weavedns", "status", "peers").stdout
+    assert f"{flag} {usual}" in three.run("weavedns", "status", "peers").stdout
+    assert "connected" not in states(three)
+    # One that was in and comes back with another is out, whoever speaks first.
+    two.kill_daemon()
+    changed = two.start_daemon(one.address, flag, other, wait=False)
+    wait_until(lambda: f"it has {flag} {usual}" in changed.log, SOON_S, what=lambda: changed.log)
+    wait_until(lambda: "gone" in states(one), 30.0, what=lambda: told(hosts))
 
 
 def test_a_second_peer_of_the_same_name_is_refused(hosts: Hosts) -> None:

@@ -7,9 +7,10 @@ import os
 import secrets
 import shutil
 import signal
+import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -90,6 +91,38 @@ class Lab:
         for host in new:
             host.remember_rules()
         return new
+
+    @contextlib.contextmanager
+    def bad_wires(
+        self, *, loss: float, delay_ms: tuple[float, float], overtaken: float, seed: int = 1
+    ) -> Iterator[dict[str, int]]:
+        """Lose, delay and reorder frames on every host's link until the block ends, each way and each for itself.
+
+        `loss` and `overtaken` are shares of the frames. What it did is in the yielded dict when the block has ended:
+        frames, lost, overtaken.
+        """
+        done: dict[str, int] = {}
+        ports = [host.name for host in self.hosts]
+        for port in ports:
+            # The host's port leaves the bridge, and the process carries its frames to and from a new one.
+            netns.add_pair(self.switch.netns, f"{port}-a", f"{port}-b")
+            self.switch.run("ip", "link", "set", port, "nomaster")
+            self.switch.run("ip", "link", "set", f"{port}-b", "master", BRIDGE)
+        log = f"wires-{seed}"
+        told = [str(each) for each in (loss, *delay_ms, overtaken, seed)]
+        pairs = [f"{port}={port}-a" for port in ports]
+        script = Path(__file__).with_name("rough_wire.py")
+        process = self.switch.popen(sys.executable, script, *told, *pairs, log=log)
+        try:
+            wait_until(lambda: "ready" in self.switch.log(log), what=lambda: self.switch.log(log))
+            yield done
+        finally:
+            process.terminate()
+            process.wait(10)
+            for port in ports:
+                self.switch.run("ip", "link", "delete", f"{port}-a")
+                self.switch.run("ip", "link", "set", port, "master", BRIDGE)
+        done.update(json.loads(self.switch.log(log).splitlines()[-1]))
 
     def close(self) -> None:
         """End and remove everything. Goes on past what fails, and says it at the end. Twice is once."""

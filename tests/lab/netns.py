@@ -31,6 +31,13 @@ def add_bridge(netns: str, bridge: str, address: str) -> None:
     ip("-n", netns, "link", "set", bridge, "up")
 
 
+def add_pair(netns: str, one: str, other: str) -> None:
+    """Make two interfaces that are each other's far end, both up."""
+    ip("-n", netns, "link", "add", one, "type", "veth", "peer", "name", other)
+    for name in (one, other):
+        ip("-n", netns, "link", "set", name, "up")
+
+
 def add_link(*, switch: str, bridge: str, port: str, netns: str, address: str, gateway: str) -> None:
     """Plug ``netns`` into the switch: its ``eth0`` with an address and a default route, the other end ``port``."""
     ip("-n", switch, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", netns)

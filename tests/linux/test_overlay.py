@@ -109,6 +109,34 @@ async def test_a_peer_that_goes_is_no_longer_sent_anything(hosts: list[Host], bo
     assert one.reaches("10.2.0.3")
 
 
+def let_in(host: Host) -> list[str]:
+    rules = host.filter_rules().splitlines()
+    return [rule.removeprefix("-A WEAVEDNS-OVERLAY ") for rule in rules if rule.startswith("-A WEAVEDNS-OVERLAY")]
+
+
+async def test_a_strangers_packets_do_not_enter_the_network(hosts: list[Host], switch: Switch, boxes: Boxes) -> None:
+    stranger, one, other = boxes("h4", Host), boxes("c1"), boxes("c4")
+    await start(switch, stranger, 4)
+    await stranger.network.set_peers([underlay(1)])
+    await hosts[0].attach(one, "10.2.0.1/16")
+    await stranger.attach(other, "10.2.0.4/16")
+    assert not other.reaches("10.2.0.1", 0.3)
+    # Nothing but that rule kept them away.
+    hosts[0].run("iptables", "-w", "-I", "WEAVEDNS-OVERLAY", "-j", "RETURN")
+    assert other.reaches("10.2.0.1")
+    await stranger.stop()
+
+
+async def test_who_may_send_follows_who_is_a_peer(hosts: list[Host]) -> None:
+    assert let_in(hosts[0]) == ["-s 10.99.0.2/32 -j RETURN", "-s 10.99.0.3/32 -j RETURN", "-j DROP"]
+    await hosts[0].network.set_peers([underlay(3)], also_from=[underlay(7)])
+    assert let_in(hosts[0]) == ["-s 10.99.0.3/32 -j RETURN", "-s 10.99.0.7/32 -j RETURN", "-j DROP"]
+    await hosts[0].network.set_peers([])
+    assert let_in(hosts[0]) == ["-j DROP"]
+    await hosts[0].network.down()
+    assert "WEAVEDNS" not in hosts[0].filter_rules()
+
+
 async def test_telling_it_the_same_peers_again_changes_nothing(hosts: list[Host]) -> None:
     before = hosts[0].run("ip", "link"), flooded(hosts[0])
     assert not await hosts[0].network.set_peers([underlay(3), underlay(2)])
@@ -181,6 +209,7 @@ async def test_the_mtu_of_a_container_that_was_attached_before_a_restart_follows
         "bridge fdb append 00:00:00:00:00:00 dev weavevx dst 10.99.0.77",
         "ip link del weavevx; ip link add weavevx type vxlan id 9 dstport 9",
         "ip link set weavevx mtu 1200",
+        "iptables -w -F WEAVEDNS-OVERLAY; iptables -w -A WEAVEDNS-OVERLAY -j DROP",
     ],
 )
 async def test_what_others_do_to_the_overlay_is_put_right_while_the_daemon_runs(
@@ -195,6 +224,7 @@ async def test_what_others_do_to_the_overlay_is_put_right_while_the_daemon_runs(
     try:
         assert await eventually(lambda: one.carries("10.2.0.2", 1450, 0.2))
         assert await eventually(lambda: flooded(hosts[0]) == {"10.99.0.2", "10.99.0.3"})
+        assert len(let_in(hosts[0])) == 3
     finally:
         keeping.cancel()
         with contextlib.suppress(asyncio.CancelledError):

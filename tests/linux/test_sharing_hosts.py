@@ -71,9 +71,9 @@ async def test_containers_get_addresses_of_their_hosts_part_and_reach_each_other
 ) -> None:
     one, other = boxes("c1"), boxes("c2")
     assert await hosts[0].host.attach(one) == ["10.2.0.1/16"]
-    assert await hosts[1].host.attach(other) == ["10.2.128.0/16"]
+    assert await hosts[1].host.attach(other) == ["10.2.128.1/16"]
     assert [each.servers for each in hosts] == [["10.2.254.1"], ["10.2.254.2"]]
-    assert one.reaches("10.2.128.0", 0.09)
+    assert one.reaches("10.2.128.1", 0.09)
     assert one.reaches("10.2.254.2")
     assert other.reaches("10.2.254.1")
 

@@ -6,7 +6,7 @@ Hosts are cut off from each other, paused, crashed and started again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
@@ -21,6 +21,7 @@ from weavedns.gossip.message import State
 from weavedns.gossip.node import Node
 from weavedns.gossip.profile import FAST, Profile
 from weavedns.gossip.seal import Keyring
+from weavedns.gossip.session import Window
 from weavedns.records.catalog import Catalog
 from weavedns.records.log import Snapshot
 from weavedns.records.record import Origin, Record, RecordType
@@ -67,11 +68,15 @@ class Host:
     catalog: Catalog
     node: Node
     up: bool = True
+    # Without a daemon, whether the machine is there and says that nobody listens.
+    machine_up: bool = True
     paused: bool = False
     wake: float | None = None
     backlog: list[Callable[[], None]] = field(default_factory=list)
     events: list[tuple[float, Event]] = field(default_factory=list)
     wires: dict[int, tuple[Wire, int]] = field(default_factory=dict)
+    # When set, whoever drives the node takes its events, and is told here that there may be some.
+    on_pump: Callable[[], None] | None = None
     bytes_out: int = 0
     datagrams_out: int = 0
 
@@ -90,6 +95,7 @@ class World:
         weather: Weather | None = None,
         profile: Profile = FAST,
         keyring: Keyring | None = None,
+        terms: Mapping[str, str] | None = None,
         limit: int = 20_000,
     ) -> None:
         self.rng = Random(seed)
@@ -97,6 +103,7 @@ class World:
         self.weather = weather or Weather()
         self.profile = profile
         self.keyring = keyring or Keyring()
+        self.terms = terms or {}
         self.limit = limit
         self.hosts: dict[str, Host] = {}
         self.steps = 0
@@ -125,6 +132,7 @@ class World:
             port=addr[1],
             seeds=tuple(self.hosts[seed].addr for seed in seeds),
             keyring=self.keyring,
+            terms=self.terms,
             profile=self.profile,
         )
         catalog = Catalog(name, limit=self.limit)
@@ -139,6 +147,14 @@ class World:
         self._pump(host)
         return host
 
+    def plug_in(self, addr: Address, node: Node, catalog: Catalog, on_pump: Callable[[], None]) -> Host:
+        """A node that somebody else made and drives, as a whole daemon does; it takes the place of an earlier one."""
+        host = Host(node.name, addr, node._core.config, catalog, node, on_pump=on_pump)
+        self.hosts[host.name] = self._by_addr[addr] = host
+        node.start(self.now)
+        self._pump(host)
+        return host
+
     def add_acquainted(self, count_: int, prefix: str = "p") -> list[Host]:
         """Hosts that know each other already, as after a long quiet time; much faster than joining."""
         fresh = [self.add(f"{prefix}{number}") for number in range(count_)]
@@ -146,6 +162,7 @@ class World:
             for other in fresh:
                 if other is not host:
                     host.node._core.members.on_alive(other.node._core.me(), self.now)
+                    host.node._inbound._sessions._windows[other.name, other.node.boot] = Window()
                     own = other.catalog.own
                     host.catalog.adopt(host.catalog.staged(Snapshot(other.name, own.incarnation, own.version, ())))
         return fresh
@@ -170,11 +187,17 @@ class World:
     def crash(self, host: Host) -> None:
         """The host is gone without a word."""
         host.up = False
+        host.machine_up = False
         host.paused = False
         host.backlog.clear()
         for wire, _ in host.wires.values():
             wire.open = False
         host.wires.clear()
+
+    def kill_daemon(self, host: Host) -> None:
+        """The daemon dies without a word; its host refuses connections from now on."""
+        self.crash(host)
+        host.machine_up = True
 
     def restart(self, host: Host, records: Iterable[Record] = (), *, clock_back_ms: int = 0) -> None:
         """The daemon starts again, with what it finds on its host."""
@@ -237,6 +260,15 @@ class World:
             action(*arguments)
         self.now = until
 
+    def step(self, within: float | None) -> None:
+        """Let time pass until the next thing happens, or until so many seconds are over."""
+        if self._queue and (within is None or self._queue[0][0] <= self.now + within):
+            self.run(self._queue[0][0] - self.now)
+        elif within is not None:
+            self.now += within
+        else:
+            raise AssertionError("nothing will ever happen")
+
     def run_until(self, condition: Callable[[], bool], within: float, every: float = 0.0005) -> float:
         """Let time pass until something holds, looking `every` so often; returns how long that took."""
         start = self.now
@@ -259,7 +291,9 @@ class World:
             self._send(host, out)
         for action in node.stream_actions():
             self._act(host, action)
-        while (event := node.next_event()) is not None:
+        if host.on_pump is not None:
+            host.on_pump()
+        while host.on_pump is None and (event := node.next_event()) is not None:
             if not isinstance(event, RecordsChanged | FactsChanged):
                 host.events.append((now, event))
         due = node.get_timer()
@@ -325,6 +359,8 @@ class World:
 
     def _dial(self, host: Host, link: int, addr: Address) -> None:
         other = self._by_addr.get(addr)
+        if other is not None and not other.up and other.machine_up and self.reach(host, other):
+            self.at(self.now + 0.001, self._refused, host, host.node, link)
         if other is None or not other.up or not self.reach(host, other):
             # Nobody answers: the node's own patience ends it.
             return
@@ -388,6 +424,11 @@ class World:
             return
         host.node.stream_closed(link, self.now)
         self._pump(host)
+
+    def _refused(self, host: Host, node: Node, link: int) -> None:
+        if host.node is node and host.up:
+            node.stream_closed(link, self.now, "it cannot be reached: Connection refused", nobody_listens=True)
+            self._pump(host)
 
     def _closed(self, host: Host, node: Node, link: int) -> None:
         if host.node is node and host.up:

@@ -206,8 +206,10 @@ def test_without_a_network_the_port_is_only_taken_when_it_is_asked_for() -> None
         {"port": 6784},
         {"advertise": "host1"},
         {"advertise": "0.0.0.0"},
-        {"passwords": [" "]},
-        {"passwords": ["x" * 1025]},
+        {"cluster": ""},
+        {"cluster": "two words"},
+        {"max_peer_records": 0},
+        {"max_peer_records": 2_000_000},
     ],
 )
 def test_what_is_wrong_about_peers_is_refused(wrong: dict[str, object]) -> None:
@@ -223,12 +225,14 @@ def test_a_password_file_has_one_password_or_two_while_it_is_changed(tmp_path: P
     assert config.passwords(None, None) == []
     with pytest.raises(ConfigError, match="both"):
         config.passwords("given", path)
-    for text in ("", "\n", "1\n2\n3\n"):
+    for text in ("", "\n", "1\n2\n3\n", "x" * 1025):
         path.write_text(text)
         with pytest.raises(ConfigError, match="password"):
             config.passwords(None, path)
     with pytest.raises(ConfigError, match="cannot be read"):
         config.passwords(None, tmp_path / "none")
+    with pytest.raises(ConfigError, match="empty"):
+        config.passwords(" ", None)
 
 
 def test_passwords_are_not_shown_with_the_settings() -> None:

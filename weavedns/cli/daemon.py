@@ -13,7 +13,7 @@ import click
 
 from weavedns import config
 from weavedns.errors import ConfigError, WeaveError
-from weavenet.cli.group import FilePath, setting, socket_option
+from weavenet.cli.group import FilePath, listed_argument, setting, socket_option
 from weavenet.control import DEFAULT_SOCKET, Client
 from weavenet.errors import NoDaemonError
 
@@ -30,7 +30,7 @@ _LEVELS = ["debug", "info", "warning", "error"]
     " --allow-forward 192.0.2.0/24"
     "\n  weavedns launch host1 host2 --password-file /etc/weavedns/password"
 )
-@click.argument("peers", nargs=-1, metavar="[PEER]...")
+@listed_argument("peers", metavar="[PEER]...")
 @setting("--name", default=socket.gethostname, show_default="the host's name", help="This peer's name.")
 @setting("--domain", default=config.DEFAULT_DOMAIN, help="The domain whose names are answered here.")
 @setting("--range", "weave_range", default=config.DEFAULT_RANGE, metavar="CIDR", help="The weave range.")
@@ -133,7 +133,8 @@ _LEVELS = ["debug", "info", "warning", "error"]
     "--password-file",
     type=FilePath(),
     show_default=False,
-    help="The same in a file; a second line is a password that is valid too, while it is being changed.",
+    help="The same in a file, which is followed; a second line is a password that is valid too, while it is being"
+    " changed.",
 )
 @setting(
     "--profile",
@@ -142,10 +143,16 @@ _LEVELS = ["debug", "info", "warning", "error"]
     help="How soon a peer that does not answer is believed gone: about 4 s, or 10 s with less traffic.",
 )
 @setting(
-    "--peer-records",
+    "--cluster",
+    default=config.DEFAULT_CLUSTER,
+    metavar="NAME",
+    help="The cluster's name, the same on all hosts; peers of another one are refused.",
+)
+@setting(
+    "--max-peer-records",
     type=int,
     default=config.DEFAULT_PEER_RECORDS,
-    help="How many records of each other peer are kept here; what is above that is not answered.",
+    help="How many records of each other peer are kept here; the rest is not answered.",
 )
 @setting("--no-network", is_flag=True, help="DNS only: no bridge, no containers; needs no root, but a --listen.")
 @setting("--log-level", type=click.Choice(_LEVELS), default="info", help="How much is told on stderr.")
@@ -161,7 +168,7 @@ def launch(
     """Run the daemon in the foreground.
 
     With each PEER, the name or address of a host where it runs already, maybe with :PORT, it shares names and
-    addresses.
+    addresses. Without any, those of WEAVEDNS_PEERS count, and then those of the settings file's key peers.
 
     It makes the weave bridge, answers DNS on its own address there, and attaches this host's containers, until
     Ctrl-C, SIGTERM or `weavedns stop`. Then containers keep their interfaces; the next launch finds everything
@@ -170,7 +177,11 @@ def launch(
     try:
         passwords = config.passwords(password, password_file)
         settings = config.settings(
-            http=None if no_http else http, network=not no_network, passwords=passwords, **values
+            http=None if no_http else http,
+            network=not no_network,
+            passwords=passwords,
+            password_file=password_file,
+            **values,
         )
     except ConfigError as exc:
         raise click.UsageError(str(exc)) from exc
@@ -212,7 +223,11 @@ def status(section: str, form: str, client: Client) -> None:
     text = client.call("GET", "/status", query={"section": section})
     if form == "json":
         report = client.call("GET", "/report")
-        click.echo(json.dumps(report[section] if section else report))
+        if section == "peers":
+            report = {"peers": report["peers"], "gossip": report["gossip"]}
+        elif section:
+            report = report[section]
+        click.echo(json.dumps(report))
     else:
         click.echo(text, nl=False)
 

@@ -39,7 +39,7 @@ class Carrier:
         cluster = self._cluster
         if cluster is None:
             return ()
-        return [name for name in cluster.live() if cluster.told(name, NO_NETWORK_FACT) is None]
+        return [name for name in cluster.live() if self._shares(name)]
 
     def named(self) -> Mapping[str, str | None]:
         """The peers named at launch that have a network or were not met yet, each with its name then."""
@@ -91,3 +91,7 @@ class Carrier:
 
     async def _asked(self, peer: str, question: bytes) -> bytes:
         return await self.sharing.answer(peer, question)
+
+    def _shares(self, peer: str) -> bool:
+        """Whether a peer has a network."""
+        return self._cluster is not None and self._cluster.told(peer, NO_NETWORK_FACT) is None

@@ -11,10 +11,11 @@ import logging
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from ipaddress import IPv4Address
+from dataclasses import dataclass, fields
 from random import SystemRandom
+from typing import Any
 
+from weavedns.cluster.passwords import PasswordFile
 from weavedns.config import Settings
 from weavedns.errors import PeerError
 from weavedns.gossip.core import Config
@@ -27,6 +28,7 @@ from weavedns.gossip.events import (
     NameConflict,
     OwnerOverLimit,
     PeerCleared,
+    PeerDown,
     PeerJoined,
     PeerLeft,
     PeerLost,
@@ -41,17 +43,18 @@ from weavedns.gossip.node import Node
 from weavedns.gossip.profile import FAST, LAN
 from weavedns.gossip.seal import Keyring, Rejection
 from weavedns.gossip.transport import Transport
+from weavedns.records import names
 from weavedns.records.catalog import Catalog, Change
 from weavedns.records.log import FactKind
 from weavedns.turns import Turns
 
 log = logging.getLogger(__name__)
 
-CLUSTER = "weave"
 DNS_FACT = b"dns"
-OVERLAY_FACT = b"overlay"
 # A peer without addresses to share says so.
 NO_NETWORK_FACT = b"no-network"
+# A peer that answers queries, which means that it knows what the others have, says so.
+SERVES_FACT = b"serves"
 # How long those named at launch may take to answer before containers are given addresses without them.
 MEET_S = 3.0
 JOIN_S = 8.0
@@ -63,8 +66,9 @@ _STATES = {State.ALIVE: "connected", State.SUSPECT: "suspect", State.DEAD: "gone
 _REFUSED = {
     str(Rejection.PLAINTEXT): "it has no password, and this peer has one",
     str(Rejection.ENCRYPTED): "it has a password, and this peer has none: give --password",
-    str(Rejection.UNKNOWN_KEY): "it has another password",
-    str(Rejection.FORGED): "it has another password",
+    str(Rejection.UNKNOWN_KEY): "it has another password, or another --cluster",
+    str(Rejection.FORGED): "it has another password, or another --cluster",
+    str(Rejection.OTHER_TERMS): "it has another --cluster, --domain, --range, --dns-subnet or --overlay-port",
 }
 
 Answerer = Callable[[str, bytes], Awaitable[bytes]]
@@ -84,17 +88,22 @@ class Cluster:
     """The other peers, as one daemon sees them; nothing is sent or heard but within `serving`.
 
     `changed` is set whenever peers come and go or change what they tell of themselves; `met` once those to be joined
-    answered, refused, or had their time. `leaves` False: it ends as for a restart, and others wait for its return.
+    answered, refused, or had their time; `caught_up` once this peer has the records of all that are there, as far as
+    one knows that answers queries itself, or else as far as all know that this peer knew of when it began. `leaves`
+    False: it ends as for a restart, and others wait for its return.
     """
 
     def __init__(self, settings: Settings, catalog: Catalog, hooks: Hooks, turns: Turns) -> None:
         self.name = settings.name
         self.changed = asyncio.Event()
         self.met = asyncio.Event()
+        self.caught_up = asyncio.Event()
         self._port = settings.port or 0
         self._catalog = catalog
         self._hooks = hooks
         self._named = settings.peers
+        self._earlier: tuple[Address, ...] = ()
+        self._has_met = False
         self._answerers: dict[str, Answerer] = {}
         self._joining: dict[Address, asyncio.Future[None]] = {}
         self._refusals: dict[Address, str] = {}
@@ -105,11 +114,22 @@ class Cluster:
             settings.advertise,
             self._port,
             seeds=settings.peers,
-            cluster=CLUSTER,
-            keyring=Keyring.from_passwords(settings.passwords, CLUSTER),
+            cluster=settings.cluster,
+            keyring=Keyring.from_passwords(settings.passwords, settings.cluster),
+            terms={
+                "--domain": names.render(settings.domain),
+                "--range": str(settings.weave_range),
+                "--dns-subnet": str(settings.dns_subnet),
+                "--overlay-port": str(settings.overlay_port),
+            },
             profile=_PROFILES[settings.profile],
         )
         self._node = Node(config, catalog, SystemRandom(), wall_ms=int(time.time() * 1000))
+        self._password_file: PasswordFile | None = None
+        if settings.password_file is not None:
+            self._password_file = PasswordFile(
+                settings.password_file, settings.cluster, settings.passwords, self._node.rekey
+            )
         self._transport = Transport(self._node, on_event=self._happened, on_request=self._asked, turn=turns.take)
 
     @property
@@ -122,22 +142,27 @@ class Cluster:
         self._transport.leaves = leaves
 
     @contextlib.asynccontextmanager
-    async def serving(self, *, also: Iterable[IPv4Address] = ()) -> AsyncIterator[None]:
-        """Be one of the peers until the block ends; `also` are where some were before a restart.
-
-        Raises ListenError.
-        """
+    async def serving(self) -> AsyncIterator[None]:
+        """Be one of the peers until the block ends; raises ListenError."""
         now = asyncio.get_running_loop().time()
-        for host in also:
-            self._node.join((str(host), self._port), now)
+        for addr in self._earlier:
+            self._node.join(addr, now)
         async with self._transport.serving(_ANYWHERE, self._port):
             self._serving = True
             waiting = asyncio.get_running_loop().call_later(MEET_S if self._node.seeds() else 0.0, self.met.set)
+            self._see_whether_caught_up()
+            following = asyncio.create_task(self._password_file.follow()) if self._password_file else None
             try:
                 yield
             finally:
                 waiting.cancel()
+                if following is not None:
+                    following.cancel()
                 self._serving = False
+
+    def expect(self, addresses: Iterable[Address]) -> None:
+        """Before `serving`: look for others where some were before a restart, too."""
+        self._earlier = tuple(dict.fromkeys([*self._earlier, *addresses]))
 
     # What this peer says.
 
@@ -200,14 +225,23 @@ class Cluster:
         return fact.data if fact else None
 
     def named(self) -> Mapping[str, str]:
-        """Those named at launch, each with the name of the peer that answered, maybe this one; "" before that."""
+        """Those named at launch, each with the name of the peer that answered, maybe this one; "" before that.
+
+        Until the first answer, those of an earlier life count as named: this peer is not the only one.
+        """
         seeds = self._node.seeds()
-        return {f"{host}:{port}": seeds.get((host, port), "") for host, port in self._named}
+        looked_for = dict.fromkeys([*self._named, *(() if self._has_met else self._earlier)])
+        return {f"{host}:{port}": seeds.get((host, port), "") for host, port in looked_for}
+
+    def whereabouts(self) -> list[Address] | None:
+        """Where the others are or were, but for those that left; None while none was met."""
+        return self._node.whereabouts() if self._has_met else None
 
     def refused(self) -> dict[Address, str]:
-        """Where this peer was not let in, and why."""
+        """Where this peer was not let in, and why; nobody waits for those of an earlier life once one was met."""
         seeds = self._node.seeds()
-        return {addr: why for addr, why in self._refusals.items() if not seeds.get(addr)}
+        stale = set(self._earlier) - set(self._named) if self._has_met else ()
+        return {addr: why for addr, why in self._refusals.items() if not seeds.get(addr) and addr not in stale}
 
     def strangers(self) -> dict[str, str]:
         """Whose packets are refused, and why."""
@@ -223,9 +257,24 @@ class Cluster:
         """Where peers are heard."""
         return self._port
 
+    def gossip(self) -> dict[str, Any]:
+        """What was sent, heard, refused and believed since the launch, and the numbers of the valid keys."""
+        stats = self._node.stats
+        return {
+            **{each.name: getattr(stats, each.name) for each in fields(stats) if each.name != "rejected"},
+            "datagrams_dropped": self._transport.datagrams_dropped,
+            "refused": {why.name.lower(): stats.rejected[why.name.lower()] for why in Rejection},
+            "health": self._node.health,
+            "keys": [key.number for key in self._node.keyring.keys],
+        }
+
     def state_of(self, peer: Peer) -> str:
-        """How a peer is, in a word."""
-        return _STATES[peer.state]
+        """How a peer is, in a word or two."""
+        return "daemon down" if peer.host_there else _STATES[peer.state]
+
+    def unmet(self) -> list[str]:
+        """Where a peer was looked for and none is known yet."""
+        return [f"{host} port {port}" for (host, port), name in self._node.seeds().items() if not name]
 
     # What comes.
 
@@ -241,6 +290,7 @@ class Cluster:
                 self._hooks.publish(changes)
             case FactsChanged(owner):
                 self._hooks.facts(owner)
+                self._see_whether_caught_up()
                 self.changed.set()
             case JoinedCluster(via):
                 log.info("joined peer %s", via)
@@ -264,6 +314,7 @@ class Cluster:
     def _membership(self, event: Event) -> None:
         match event:
             case PeerJoined(name, addr, restarted):
+                self._has_met = True
                 log.info("peer %s at %s %s", name, addr[0], "has restarted" if restarted else "is there")
             case PeerSuspected(name, accuser):
                 log.info("peer %s does not answer %s", name, accuser)
@@ -271,11 +322,14 @@ class Cluster:
                 log.info("peer %s answers again", name)
             case PeerLost(name):
                 log.warning("peer %s is gone: its names are not answered until it is back", name)
+            case PeerDown(name):
+                log.warning("the daemon of peer %s is down, but its host answers: its names are answered on", name)
             case PeerReturned(name):
                 log.info("peer %s is back", name)
             case PeerLeft(name):
                 log.info("peer %s has left", name)
                 self._hooks.left(name)
+        self._see_whether_caught_up()
         self.changed.set()
 
     def _joined(self) -> None:
@@ -285,13 +339,26 @@ class Cluster:
                 waiting.set_result(None)
         self._strangers = {}
         self.met.set()
+        self._see_whether_caught_up()
         self.changed.set()
+
+    def _see_whether_caught_up(self) -> None:
+        if self.caught_up.is_set():
+            return
+        seeds = self._node.seeds()
+        live = self.live()
+        if any(self._catalog.replica(name) is None for name in live):
+            return
+        informed = any(name in live and self.told(name, SERVES_FACT) is not None for name in seeds.values())
+        if informed or all(seeds.values()):
+            self.caught_up.set()
 
     def _refused(self, addr: Address, why: str) -> None:
         text = f"{_where(addr)} does not let this peer in: {why}"
         if why.startswith("it cannot be reached"):
             text = f"{_where(addr)} does not answer: {why.removeprefix('it ')}"
-        log.error("%s", text)
+        if self._refusals.get(addr) != text:
+            log.error("%s", text)
         self._refusals[addr] = text
         for joining, waiting in self._joining.items():
             if joining == addr and not waiting.done():

@@ -5,22 +5,35 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from ipaddress import IPv4Address
 
 from weavedns.cluster.addresses import Carrier
-from weavedns.cluster.cluster import DNS_FACT, NO_NETWORK_FACT, OVERLAY_FACT, Cluster, Hooks
+from weavedns.cluster.cluster import (
+    DNS_FACT,
+    NO_NETWORK_FACT,
+    SERVES_FACT,
+    Cluster,
+    Hooks,
+)
 from weavedns.cluster.reach import Reach
+from weavedns.cluster.remembered import RememberedPeers
 from weavedns.config import Settings
 from weavedns.errors import PeerError, WeaveError
 from weavedns.records.catalog import Catalog, Change
 from weavedns.turns import Turns
+from weavenet.ipam.allocator import Wanted
 from weavenet.network import WeaveNetwork
 from weavenet.ringfile import RingFile
 from weavenet.ringkeeper import RingKeeper
 from weavenet.sharing import Sharing
 
+REMEMBER_EVERY_S = 5.0
+
 log = logging.getLogger(__name__)
+
+# How long names that only other peers know may hold back the first answer.
+CATCH_UP_S = 5.0
 
 
 class Hosts:
@@ -46,7 +59,9 @@ class Hosts:
             self.cluster = Cluster(settings, catalog, hooks, turns)
         self.sharing: Sharing | None = None
         self._carrier = Carrier(self.cluster, catalog)
+        self._remembered = RememberedPeers(settings.state_dir / "peers")
         self._joined = False
+        self._remembers = True
 
     def publish(self) -> None:
         """This peer's own records changed."""
@@ -76,9 +91,29 @@ class Hosts:
         if self.cluster:
             await self.cluster.met.wait()
 
-    async def open_sharing(self, parts: contextlib.AsyncExitStack) -> Sharing:
-        """Recover what this peer owns of the range; raises RingFileError."""
+    async def caught_up(self) -> None:
+        """Wait, not for ever, for what the other peers have to answer with."""
+        if self.cluster is None:
+            return
+        try:
+            async with asyncio.timeout(CATCH_UP_S):
+                await self.cluster.caught_up.wait()
+        except TimeoutError:
+            log.warning(
+                "not heard of yet, so its names are not answered: %s",
+                ", ".join(self.cluster.unmet()) or "what some peers have",
+            )
+            self.cluster.caught_up.set()
+
+    def serves(self) -> None:
+        """Tell the others that this peer answers queries, with all that it could learn."""
+        if self.cluster:
+            self.cluster.tell(SERVES_FACT, b"")
+
+    async def open_sharing(self, parts: contextlib.AsyncExitStack, network: WeaveNetwork) -> Sharing:
+        """Recover where the others were, and what this peer owns of the range; raises RingFileError."""
         settings = self._settings
+        await self._recall(network)
         file = RingFile(settings.state_dir / "ring")
         parts.push_async_callback(file.close)
         keeper = await RingKeeper.open(
@@ -92,28 +127,61 @@ class Hosts:
         await sharing.start()
         return sharing
 
-    async def join(self, parts: contextlib.AsyncExitStack, network: WeaveNetwork | None) -> None:
+    async def join(self, parts: contextlib.AsyncExitStack) -> None:
         """Be one of the peers from here on; once is enough. Raises ListenError."""
         if self.cluster is None or self._joined:
             return
         self._joined = True
-        earlier: Sequence[IPv4Address] = ()
         if self.sharing is None:
             self.cluster.tell(NO_NETWORK_FACT, b"")
-        if network is not None:
-            # Whoever restarts finds the others where the kernel still reaches them.
-            earlier = await network.reach_out(self._settings.overlay_port, anew=False)
-        await parts.enter_async_context(self.cluster.serving(also=earlier))
+            await self._recall(None)
+        await parts.enter_async_context(self.cluster.serving())
+        tasks = await parts.enter_async_context(asyncio.TaskGroup())
+        parts.callback(tasks.create_task(self._remember(self.cluster)).cancel)
         if self.sharing is not None:
-            tasks = await parts.enter_async_context(asyncio.TaskGroup())
             parts.callback(tasks.create_task(self.sharing.run()).cancel)
+
+    async def claim_dns(
+        self, parts: contextlib.AsyncExitStack, carried: Collection[IPv4Address]
+    ) -> IPv4Address | None:
+        """This peer's DNS address; None when others have to give one. Raises AddressInUseError, NoAddressError."""
+        asked = self._settings.dns_address
+        if asked is not None and asked not in carried:
+            # Who has it is to be heard first, from those that are there.
+            await self.join(parts)
+            await self.ready()
+        if self.sharing is None:
+            return None
+        found = self.sharing.allocator.claim_dns(asked, carried, asyncio.get_running_loop().time())
+        if isinstance(found, Wanted):
+            return None
+        self.sharing.claimed()
+        return found
+
+    async def forget_others(self) -> None:
+        """Nothing of the others is to be known at the next launch."""
+        self._remembers = False
+        await self._remembered.save(())
 
     def reach(self, network: WeaveNetwork) -> Reach:
         """What keeps the overlay and the containers' resolvers in step, once this peer has its DNS address."""
         if self.cluster:
             self.cluster.tell(DNS_FACT, network.dns_address.packed)
-            self.cluster.tell(OVERLAY_FACT, self._settings.overlay_port.to_bytes(2, "big"))
         return Reach(self.cluster, network, self._settings.overlay_port)
+
+    async def _recall(self, network: WeaveNetwork | None) -> None:
+        """Find out where others were: the kernel still sends frames there, and after a reboot the disk knows."""
+        if self.cluster is None:
+            return
+        hosts = await network.reach_out(self._settings.overlay_port, anew=False) if network is not None else ()
+        self.cluster.expect([*((str(host), self.cluster.port) for host in hosts), *await self._remembered.load()])
+
+    async def _remember(self, cluster: Cluster) -> None:
+        while True:
+            await asyncio.sleep(REMEMBER_EVERY_S)
+            known = cluster.whereabouts()
+            if known is not None and self._remembers:
+                await self._remembered.save(known)
 
     def _facts_changed(self, owner: str) -> None:
         if self.sharing is not None:

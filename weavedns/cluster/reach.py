@@ -10,7 +10,7 @@ import contextlib
 import logging
 from ipaddress import AddressValueError, IPv4Address
 
-from weavedns.cluster.cluster import DNS_FACT, NO_NETWORK_FACT, OVERLAY_FACT, Cluster
+from weavedns.cluster.cluster import DNS_FACT, NO_NETWORK_FACT, Cluster
 from weavenet.attach import Attacher
 from weavenet.errors import WeaveNetError
 from weavenet.network import WeaveNetwork
@@ -30,7 +30,6 @@ class Reach:
         self._cluster = cluster
         self._network = network
         self._port = overlay_port
-        self._complained: set[str] = set()
 
     def nameservers(self) -> list[str]:
         """The DNS servers that containers here are to ask: this peer's, then the next two by name, in a circle."""
@@ -49,6 +48,8 @@ class Reach:
         if cluster is None:
             return
         told = [str(self._network.dns_address)]
+        # Whom an earlier launch reached stays reached until it is known who is there.
+        await cluster.caught_up.wait()
         while True:
             await cluster.changed.wait()
             await asyncio.sleep(SETTLE_S)
@@ -68,7 +69,7 @@ class Reach:
         if not hosts and not self._network.overlay_device:
             return
         await self._network.reach_out(self._port)
-        if await self._network.set_peers(hosts):
+        if await self._network.set_peers(hosts, also_from=self._sources()):
             await attacher.refresh_interfaces()
 
     def _hosts(self) -> set[IPv4Address]:
@@ -79,17 +80,12 @@ class Reach:
             if cluster and cluster.told(peer.name, NO_NETWORK_FACT) is None:
                 with contextlib.suppress(AddressValueError):
                     hosts.add(IPv4Address(peer.host))
-                self._check_port(peer.name, cluster.told(peer.name, OVERLAY_FACT))
         return hosts
 
-    def _check_port(self, peer: str, told: bytes | None) -> None:
-        if told is None or int.from_bytes(told, "big") == self._port or peer in self._complained:
-            return
-        self._complained.add(peer)
-        log.error(
-            "peer %s has --overlay-port %d, this one %d: their containers do not reach each other",
-            peer, int.from_bytes(told, "big"), self._port,
-        )  # fmt: skip
+    def _sources(self) -> set[IPv4Address]:
+        """Other addresses that peers' packets come from, as a host with several uses the nearest."""
+        peers = self._cluster.peers() if self._cluster else ()
+        return {IPv4Address(peer.source) for peer in peers if peer.source}
 
     def _dns_of(self, peer: str) -> bytes | None:
         told = self._cluster.told(peer, DNS_FACT) if self._cluster else None

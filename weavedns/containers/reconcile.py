@@ -17,20 +17,20 @@ def records_for(
 ) -> list[Record]:
     """The records of a container that has `addresses`, the name it goes by first, each once.
 
-    `extra_names` are names given by hand, in wire form. A container that does not run, or that has no address,
-    has no records: a name must lead to something that can be reached. Its health goes with its records.
+    `extra_names` are names given by hand, in wire form, and told apart by their origin. A container that does not
+    run, or that has no address, has no records: a name must lead to something that can be reached. Its health goes
+    with its records.
     """
     if not container.running or not addresses:
         return []
 
-    def record(name: bytes, rtype: RecordType, data: bytes) -> Record:
-        return Record(
-            owner, container.id, name, rtype, data, container.ttl_s, Origin.CONTAINER, healthy=container.healthy
-        )
+    def record(name: bytes, rtype: RecordType, data: bytes, origin: Origin = Origin.CONTAINER) -> Record:
+        return Record(owner, container.id, name, rtype, data, container.ttl_s, origin, healthy=container.healthy)
 
+    named = [(name, Origin.CONTAINER) for name in container.names] + [(name, Origin.ADDED) for name in extra_names]
     records = [
-        record(name, RecordType.A if isinstance(address, IPv4Address) else RecordType.AAAA, address.packed)
-        for name in (*container.names, *extra_names)
+        record(name, RecordType.A if isinstance(address, IPv4Address) else RecordType.AAAA, address.packed, origin)
+        for name, origin in named
         for address in addresses
     ]
     records += [

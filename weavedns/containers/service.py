@@ -16,7 +16,7 @@ from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Any
 
-from weavedns.containers import naming, reconcile
+from weavedns.containers import naming
 from weavedns.containers.engine import (
     ContainerChanged,
     ContainerDied,
@@ -29,12 +29,10 @@ from weavedns.containers.engine import (
     NetworksChanged,
     Resync,
 )
-from weavedns.containers.neighbours import Neighbours
+from weavedns.containers.roster import Known, Roster
 from weavedns.errors import EngineError, UnknownContainerError, WeaveError
-from weavedns.records import names
-from weavedns.records.catalog import Catalog, Change
 from weavenet import endpoint
-from weavenet.attach import Attacher, Observed
+from weavenet.attach import Attacher
 from weavenet.endpoint import Endpoint
 from weavenet.errors import ContainerGoneError, EndpointError, NotAttachedError, WeaveNetError
 from weavenet.target import Target
@@ -52,19 +50,9 @@ CONNECTED = "connected"
 class Rules:
     """What decides over names and attachment, out of the settings."""
 
-    owner: str
     domain: bytes
     policy: naming.AttachPolicy
     default_ttl_s: int
-
-
-@dataclass(slots=True)
-class Known:
-    """A running container and what it has on the weave network now."""
-
-    container: naming.Container
-    addresses: tuple[IPv4Interface, ...]
-    mac: str
 
 
 class ContainerService:
@@ -72,37 +60,27 @@ class ContainerService:
 
     `settled` is set once the containers that were running at the launch are attached, or no engine was found; `found`
     sooner, when those that had been attached before are known; `recovered` likewise, but never without an engine.
-    New addresses are given out once `ready` returns.
-    `publish` takes changes to the catalog; `neighbours` is told of every running container, attached or not, as
-    one that is attached may look for any of those on its Docker networks; `names_by_hand` tells the names that people
-    gave a container; `forward_for` is told the subnets of Docker's networks, whose containers may have queries
-    forwarded.
+    New addresses are given out once `ready` returns. `removed` hears of containers that do not exist any more;
+    `forward_for` is told the subnets of Docker's networks, whose containers may have queries forwarded.
     """
 
     def __init__(
         self,
         engine: Engine,
         attacher: Attacher,
-        catalog: Catalog,
+        roster: Roster,
         rules: Rules,
-        neighbours: Neighbours,
         *,
-        publish: Callable[[list[Change]], None],
-        names_by_hand: Callable[[str], Collection[bytes]],
         removed: Callable[[str], None],
         forward_for: Callable[[Collection[Any]], None],
         ready: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         self._engine = engine
         self._attacher = attacher
-        self._catalog = catalog
+        self._roster = roster
         self._rules = rules
-        self._neighbours = neighbours
-        self._publish = publish
-        self._names_by_hand = names_by_hand
         self._removed = removed
         self._forward_for = forward_for
-        self._known: dict[str, Known] = {}
         self._attached_by_hand: dict[str, tuple[str, ...]] = {}
         self._detached_by_hand: set[str] = set()
         self._locks: dict[str, asyncio.Lock] = {}
@@ -161,7 +139,7 @@ class ContainerService:
         async with asyncio.TaskGroup() as tasks:
             for container_id, inspection in running.items():
                 tasks.create_task(_guarded(self.refresh(container_id, inspection)))
-            for container_id in (self._known.keys() | self._neighbours.containers()) - running.keys():
+            for container_id in self._roster.ids() - running.keys():
                 tasks.create_task(_guarded(self.refresh(container_id)))
         self.settled.set()
 
@@ -172,11 +150,11 @@ class ContainerService:
             try:
                 container = self._describe(inspection or await self._engine.inspect(container_id))
             except UnknownContainerError:
-                self._drop(container_id)
+                self._roster.drop(container_id)
                 self._attacher.removed(container_id)
                 return
             if not container.running:
-                self._drop(container_id)
+                self._roster.drop(container_id)
                 self._attacher.died(container_id, time.monotonic())
                 return
             await self._bring_up(container)
@@ -208,22 +186,21 @@ class ContainerService:
         async with self._turn(container_id):
             container = self._attachable(self._describe(await self._engine.inspect(container_id)))
             addresses = await self._attacher.detach(self._target(container), _endpoints_by_hand(spellings))
-            await self._observe(container)
+            left = await self._observe(container)
             self._attached_by_hand.pop(container_id, None)
-            if not self._known[container_id].addresses:
+            if not left:
                 self._detached_by_hand.add(container_id)
         return list(addresses)
 
     async def detach_all(self) -> None:
         """Detach every container and put its resolv.conf back; goes on past errors, which are logged."""
-        for container_id, known in list(self._known.items()):
-            if known.addresses:
-                await _guarded(self.detach(container_id, ()))
+        for known in self._roster.attached():
+            await _guarded(self.detach(known.container.id, ()))
 
     async def resolve(self, ref: str) -> Known:
         """The attached container that `ref` names; raises UnknownContainerError or NotAttachedError."""
         inspection = await self._engine.inspect(ref)
-        known = self._known.get(inspection["Id"])
+        known = self._roster.get(inspection["Id"])
         if known is None or not known.addresses:
             self._attachable(self._describe(inspection))
             raise NotAttachedError(f"container {ref} has no weave address; attach it with 'weavenet attach {ref}'")
@@ -233,23 +210,16 @@ class ContainerService:
         """The ID of the container that `ref` names; raises UnknownContainerError."""
         return str((await self._engine.inspect(ref))["Id"])
 
-    def republish(self, container_id: str) -> None:
-        """Bring the records of a container in step with the names it should have now."""
-        known = self._known.get(container_id)
-        if known is not None:
-            self._register(known)
-
     def attached(self) -> list[Known]:
         """The containers that have an address, in the order of their names."""
-        return sorted((each for each in self._known.values() if each.addresses), key=lambda each: each.container.name)
+        return self._roster.attached()
 
     async def _bring_up(self, container: naming.Container) -> None:
         self._warn_once(container)
-        before = self._known.get(container.id)
         # Before its resolver becomes ours: from then on it asks us for its neighbours.
-        self._introduce(container, before.addresses if before else ())
+        self._roster.introduce(container)
         if not container.own_network:
-            self._known[container.id] = Known(container, (), "")
+            self._roster.learn(container)
             return
         target = self._target(container)
         observed = await self._attacher.adopt(target)
@@ -260,7 +230,7 @@ class ContainerService:
                 await self._attacher.attach(target, _endpoints(tuple(wish)))
             except ContainerGoneError:
                 log.info("container %s ended while it was being attached", container.name)
-                self._drop(container.id)
+                self._roster.drop(container.id)
                 return
             except WeaveNetError as exc:
                 # Its names stay out of the answers: a name must lead to an address that can be reached.
@@ -269,65 +239,41 @@ class ContainerService:
 
     def _warn_once(self, container: naming.Container) -> None:
         # What is looked at every minute would be said every minute.
-        before = self._known.get(container.id)
+        before = self._roster.get(container.id)
         for warning in container.warnings:
             if before is None or warning not in before.container.warnings:
                 log.warning("container %s: %s", container.name, warning)
 
-    async def _observe(self, container: naming.Container) -> None:
-        self._learn(container, await self._attacher.observe(self._target(container)))
-
-    def _learn(self, container: naming.Container, observed: Observed) -> None:
-        known = self._known[container.id] = Known(container, tuple(observed.addresses), observed.mac or "")
-        self._introduce(container, known.addresses)
-        self._register(known)
-
-    def _introduce(self, container: naming.Container, addresses: Sequence[IPv4Interface]) -> None:
-        self._neighbours.update(
-            container.id,
-            container.networks,
-            weave_addresses=[each.ip.packed for each in addresses],
-            subdomain=names.parse(container.subdomain + ".") if container.subdomain else b"",
-        )
-
-    def _register(self, known: Known) -> None:
-        records = reconcile.records_for(
-            known.container,
-            [each.ip for each in known.addresses],
-            owner=self._rules.owner,
-            extra_names=tuple(self._names_by_hand(known.container.id)),
-        )
-        self._publish(self._catalog.replace(known.container.id, records))
+    async def _observe(self, container: naming.Container) -> Sequence[IPv4Interface]:
+        """Learn which addresses a container has now, and return them."""
+        observed = await self._attacher.observe(self._target(container))
+        self._roster.learn(container, observed.addresses, observed.mac or "")
+        return observed.addresses
 
     async def _died(self, container_id: str, time_ns: int) -> None:
         async with self._turn(container_id):
-            known = self._known.get(container_id)
+            known = self._roster.get(container_id)
             if known is not None and known.container.started_ns > time_ns:
                 return  # that was an earlier life: it runs again already
-            self._drop(container_id)
+            self._roster.drop(container_id)
             self._detached_by_hand.discard(container_id)
             self._attacher.died(container_id, time.monotonic())
 
     async def _container_removed(self, container_id: str) -> None:
         async with self._turn(container_id):
-            self._drop(container_id)
+            self._roster.drop(container_id)
             self._attached_by_hand.pop(container_id, None)
             self._detached_by_hand.discard(container_id)
             self._attacher.removed(container_id)
             self._removed(container_id)
         self._locks.pop(container_id, None)
 
-    def _drop(self, container_id: str) -> None:
-        self._known.pop(container_id, None)
-        self._neighbours.remove(container_id)
-        self._publish(self._catalog.replace(container_id, ()))
-
     async def _adopt(self, inspection: Mapping[str, Any]) -> None:
         container = self._describe(inspection)
         if container.running and container.own_network:
             observed = await self._attacher.adopt(self._target(container))
             if observed.addresses:  # its names at once: only then do other peers hear of this host
-                self._learn(container, observed)
+                self._roster.learn(container, observed.addresses, observed.mac or "")
 
     async def _may_attach(self) -> None:
         """Wait until the addresses in use elsewhere are known."""

@@ -274,6 +274,7 @@ def _record_routes(operations: Operations) -> list[web.RouteDef]:
         web.post("/v1/records", add),
         web.delete("/v1/records", remove),
         web.get("/v1/records", listed),
+        web.get("/name", listed),
         web.get("/v1/lookup", lookup),
         web.get("/v1/export", export),
     ]
@@ -299,15 +300,11 @@ def _name_routes(operations: Operations) -> list[web.RouteDef]:
     async def get_name(request: web.Request) -> web.Response:
         return web.json_response(operations.addresses_of(request.match_info["fqdn"]))
 
-    async def listed(_: web.Request) -> web.Response:
-        return web.json_response(operations.records())
-
     return [
         web.put("/name/{id}/{ip}", put_name),
         web.delete("/name/{id}", delete_name),
         web.delete("/name/{id}/{ip}", delete_name),
         web.get("/name/{fqdn}", get_name),
-        web.get("/name", listed),
     ]
 
 

@@ -10,16 +10,19 @@ from ipaddress import IPv4Address, IPv4Interface, ip_address
 from typing import Any
 
 from weavedns import __version__
+from weavedns.added import HOLDER as ADDED
 from weavedns.cluster.cluster import Cluster
 from weavedns.config import Settings, peer_address
-from weavedns.containers.service import ContainerService, Known
+from weavedns.containers.roster import Known
+from weavedns.containers.service import ContainerService
 from weavedns.control import peers, upstream_status
 from weavedns.dns.server import DnsServer
 from weavedns.dns.upstream import Upstreams
 from weavedns.errors import ConfigError, RecordError, UnknownRecordError
+from weavedns.ownname import ns_name
 from weavedns.records import names, rdata, zonefile
 from weavedns.records.catalog import Catalog
-from weavedns.records.record import Record, RecordType, type_code, type_name
+from weavedns.records.record import Origin, Record, RecordType, type_code, type_name
 from weavedns.registry import Registry
 from weavedns.zones import ZoneWatcher
 from weavenet.network import WeaveNetwork
@@ -119,7 +122,7 @@ class Operations:
         """The weave network of this host as text."""
         network, sharing = self._parts.network, self._sharing()
         if network is None:
-            return peers.ipam_text(peers.ipam(sharing))
+            return peers.ipam_text(peers.ipam(sharing, self._parts.settings.name))
         return peers.network_text(network, sharing, self._parts.settings.name)
 
     def records(self) -> list[dict[str, Any]]:
@@ -193,6 +196,12 @@ class Operations:
         containers = self._parts.containers
         return "" if containers is None or containers.settled.is_set() else "looking at the containers"
 
+    def _engine_state(self) -> str:
+        parts = self._parts
+        if parts.containers:
+            return parts.containers.engine_state
+        return "not asked yet: there are no addresses to give" if parts.waits_for() else "not used (--no-network)"
+
     def report(self) -> dict[str, Any]:
         """Everything that `status` tells, for programs."""
         parts = self._parts
@@ -200,7 +209,7 @@ class Operations:
             "version": __version__,
             "name": parts.settings.name,
             "uptime_s": round(time.monotonic() - parts.started_at, 1),
-            "engine": parts.containers.engine_state if parts.containers else "not used (--no-network)",
+            "engine": self._engine_state(),
             "dns": {
                 "domain": names.render(parts.settings.domain),
                 "address": str(parts.dns_address) if parts.dns_address else None,
@@ -245,8 +254,9 @@ class Operations:
         told: dict[str, Any] = {}
         if parts.cluster:
             told["peers"] = peers.rows(parts.cluster, parts.catalog)
+            told["gossip"] = parts.cluster.gossip()
         if parts.sharing:
-            told["ipam"] = peers.ipam(parts.sharing)
+            told["ipam"] = peers.ipam(parts.sharing, parts.settings.name)
         return told
 
     def _cluster(self) -> Cluster:
@@ -267,11 +277,6 @@ class Operations:
                 "this daemon runs with --no-network; launch it as root without that to attach containers"
             )
         return self._parts.containers
-
-
-def ns_name(domain: bytes) -> bytes:
-    """The name that the NS records give: the servers themselves."""
-    return names.parse("weavedns", domain)
 
 
 def _given(text: str, what: str) -> str:
@@ -299,7 +304,7 @@ def _record_row(record: Record) -> dict[str, Any]:
         "ttl": record.ttl_s,
         "healthy": record.healthy,
         "origin": str(record.origin),
-        "holder": record.holder[:SHORT_ID] if record.origin == "container" else record.holder.removeprefix("zone:"),
+        "holder": _holder(record),
         "peer": record.owner,
     }
 
@@ -336,7 +341,7 @@ def _section(section: str, report: dict[str, Any]) -> str:
         case "upstream":
             return upstream_status.text(report["upstream"])
         case "peers":
-            return peers.text(report["peers"])
+            return peers.text(report["peers"]) + peers.gossip_text(report["gossip"])
         case "ipam":
             return peers.ipam_text(report["ipam"])
         case "containers":
@@ -349,3 +354,10 @@ def _section(section: str, report: dict[str, Any]) -> str:
 
 def _line(label: str, value: str) -> str:
     return f"{label:>14}: {value}\n"
+
+
+def _holder(record: Record) -> str:
+    """The zone file, the store or the container that a record goes away with, as people write it."""
+    if record.origin is Origin.CONTAINER or (record.origin is Origin.ADDED and record.holder != ADDED):
+        return record.holder[:SHORT_ID]
+    return record.holder.removeprefix("zone:")

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from weavedns.added import HOLDER as ADDED
 from weavedns.cluster.cluster import DNS_FACT, Cluster
 from weavedns.errors import ConfigError, PeerError, UnknownRecordError
 from weavedns.records import rdata
@@ -18,11 +19,15 @@ from weavenet.network import WeaveNetwork
 from weavenet.sharing import Sharing
 
 REMOVE = "remove"
+_MAX_DIGITS = 9
 _Removal = tuple[str, list[str]]
 
 
 def owners_of(catalog: Catalog, wire: bytes, data: Sequence[str]) -> dict[str, list[str]]:
-    """On which other peers records of a name were added, and which of `data` each has; those that are gone too."""
+    """On which other peers records of a name were added, and which of `data` each has; those that are gone too.
+
+    A name that was given to a container goes as a whole, so it has no data of its own.
+    """
     found: dict[str, list[str]] = {}
     for owner in catalog.owners():
         replica = catalog.replica(owner)
@@ -30,7 +35,7 @@ def owners_of(catalog: Catalog, wire: bytes, data: Sequence[str]) -> dict[str, l
             continue
         for record in replica.of_name(wire):
             text = rdata.render(record.rtype, record.rdata)
-            if record.origin == Origin.ADDED and (not data or text in data):
+            if record.origin == Origin.ADDED and (not data or (text in data and record.holder == ADDED)):
                 found.setdefault(owner, []).append(text)
     return found
 
@@ -58,8 +63,16 @@ async def remove(cluster: Cluster, catalog: Catalog, registry: Registry, wire: b
             if here or not elsewhere:
                 raise
     for owner, texts in elsewhere.items():
-        count += int(await cluster.ask(owner, REMOVE, msgspec.msgpack.encode((name, texts if data else []))))
+        count += _number(
+            owner, await cluster.ask(owner, REMOVE, msgspec.msgpack.encode((name, texts if data else [])))
+        )
     return count
+
+
+def _number(owner: str, reply: bytes) -> int:
+    if len(reply) > _MAX_DIGITS or not reply.isdigit():
+        raise PeerError(f"peer {owner} answered {reply[:40]!r} instead of a number")
+    return int(reply)
 
 
 async def removed_for(registry: Registry, body: bytes) -> bytes:
@@ -84,6 +97,7 @@ def rows(cluster: Cluster, catalog: Catalog) -> list[dict[str, Any]]:
             "state": cluster.state_of(peer),
             "dns": str(IPv4Address(dns)) if dns and len(dns) == 4 else None,  # noqa: PLR2004 - an IPv4 address
             "records": replica.size - len(replica.facts) if replica else 0,
+            "over_limit": replica.partial if replica else False,
         })  # fmt: skip
     for (host, port), why in cluster.refused().items():
         found.append({"peer": None, "address": host, "port": port, "state": "refused", "why": why})
@@ -105,21 +119,54 @@ def text(found: Sequence[dict[str, Any]]) -> str:
             lines.append(why)
         else:
             dns = f", DNS address {row['dns']}" if row["dns"] else ""
-            lines.append(f"{row['peer']} at {row['address']}: {row['state']}{dns}, {row['records']} records")
+            more = ", MORE ARE LEFT OUT (--max-peer-records)" if row["over_limit"] else ""
+            lines.append(f"{row['peer']} at {row['address']}: {row['state']}{dns}, {row['records']} records{more}")
     return "".join(
         f"{'peers' if not at else '':>14}{' ' if at else ':'} {line}\n" for at, line in enumerate(lines)
     ) or (f"{'peers':>14}: none\n")
 
 
-def ipam(sharing: Sharing) -> dict[str, Any]:
-    """How the addresses are shared out."""
+def gossip_text(found: dict[str, Any]) -> str:
+    """What gossip counted, as lines for people."""
+    refused = ", ".join(f"{count} {why.replace('_', ' ')}" for why, count in found["refused"].items() if count)
+    keys = found["keys"]
+    password = f"sealed with key {keys[0]}" if keys else "no password: nothing is encrypted"
+    lines = {
+        "password": password + "".join(f", key {key} is valid too" for key in keys[1:]),
+        "gossip in": f"{found['datagrams_in']} packets, {found['bytes_in'] + found['stream_bytes_in']} bytes",
+        "gossip out": f"{found['datagrams_out']} packets, {found['bytes_out'] + found['stream_bytes_out']} bytes"
+        + (f", {found['datagrams_dropped']} dropped unsent" if found["datagrams_dropped"] else ""),
+        "refused": ", ".join(each for each in (refused, _count(found["malformed"], "malformed messages")) if each)
+        or "nothing",
+        "syncs": f"{found['syncs']}, {found['syncs_refused']} refused as busy; {found['pulls']} pulls of gaps",
+        "suspicions": f"{found['suspicions']} raised here, {found['suspicions_cleared']} proved false; "
+        f"{found['deaths']} peers believed gone, {found['returns']} came back as they were",
+    }
+    return "".join(f"{label:>14}: {value}\n" for label, value in lines.items())
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number else ""
+
+
+def ipam(sharing: Sharing, name: str) -> dict[str, Any]:
+    """How the addresses are shared out, as the peer `name` sees it."""
     status = sharing.status()
     return {
         "founder": status.founder,
         "shares": [
-            {"peer": each.owner, "addresses": each.addresses, "connected": each.connected} for each in status.shares
+            {
+                "peer": each.owner,
+                "addresses": each.addresses,
+                "connected": each.connected,
+                "here": each.owner == name,
+                "lost": each.lost,
+            }
+            for each in status.shares
         ],
+        "unowned": status.unowned,
         "waits_for": list(status.waits_for),
+        "wants": status.wants,
         "troubles": list(status.troubles),
         "malformed": status.malformed,
     }
@@ -127,18 +174,27 @@ def ipam(sharing: Sharing) -> dict[str, Any]:
 
 def ipam_text(report: dict[str, Any]) -> str:
     """The same for people."""
-    lines = [
-        f"{each['peer']} owns {each['addresses']}{'' if each['connected'] else ' (not connected)'}"
-        for each in report["shares"]
-    ]
+    lines = [_share(each) for each in report["shares"]]
+    if report["unowned"]:
+        lines.append(f"nobody owns {report['unowned']}: the range was smaller when it was shared out")
     if report["waits_for"]:
         waits = ", ".join(report["waits_for"])
         lines.append(f"not shared out yet: waiting for {waits}; 'weavenet ipam seed' does without")
+    if report["wants"]:
+        lines.append(report["wants"])
     lines += [f"TROUBLE: {each}" for each in report["troubles"]]
     told = lines or ["not shared out yet"]
     return "".join(
         f"{'addresses' if not at else '':>14}{' ' if at else ':'} {line}\n" for at, line in enumerate(told)
     )
+
+
+def _share(share: dict[str, Any]) -> str:
+    owns = f"{share['peer']} owns {share['addresses']}"
+    if share["lost"]:
+        inherit = f"'weavenet ipam takeover {share['peer']}' inherits them once all others are there"
+        return f"{share['peer']} owned {share['addresses']} before it lost its state directory: {inherit}"
+    return owns + (" (this host)" if share["here"] else "" if share["connected"] else " (not connected)")
 
 
 def network_text(network: WeaveNetwork, sharing: Sharing, name: str) -> str:
@@ -153,7 +209,7 @@ def network_text(network: WeaveNetwork, sharing: Sharing, name: str) -> str:
         "bridge": f"{network.bridge}, DNS address {network.dns_address}, MTU {network.mtu}",
         "overlay": overlay,
     }
-    return "".join(f"{label:>14}: {value}\n" for label, value in lines.items()) + ipam_text(ipam(sharing))
+    return "".join(f"{label:>14}: {value}\n" for label, value in lines.items()) + ipam_text(ipam(sharing, name))
 
 
 def not_connected() -> ConfigError:

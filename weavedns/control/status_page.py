@@ -27,7 +27,7 @@ td, th {{ text-align: left; padding: .2rem .8rem .2rem 0; border-bottom: 1px sol
 </style>
 <h1>weavedns on {name}</h1>
 <pre>{status}</pre>
-<h2>Containers</h2>
+{peers}<h2>Containers</h2>
 {containers}
 <h2>Records</h2>
 {records}
@@ -35,6 +35,7 @@ td, th {{ text-align: left; padding: .2rem .8rem .2rem 0; border-bottom: 1px sol
 """
 # A page is for people: past this, `weavedns ls` and its filters serve better.
 _MAX_ROWS = 500
+_PEER_COLUMNS = ["peer", "address", "state", "dns", "records"]
 
 
 def application(operations: Operations) -> web.Application:
@@ -84,10 +85,12 @@ async def serve(operations: Operations, host: str, port: int) -> AsyncIterator[N
 def _render(operations: Operations) -> str:
     report = operations.report()
     records = operations.records()
+    known = [row for row in report.get("peers", []) if row["peer"] is not None]
     more = f"<p>and {len(records) - _MAX_ROWS} more</p>" if len(records) > _MAX_ROWS else ""
     return _PAGE.format(
         name=html.escape(report["name"]),
         status=html.escape(operations.status()),
+        peers="<h2>Peers</h2>\n" + _table(known, _PEER_COLUMNS) + "\n" if known else "",
         containers=_table(report["containers"], ["container", "name", "addresses", "names"]),
         records=_table(records[:_MAX_ROWS], ["name", "type", "data", "ttl", "origin"]) + more,
     )

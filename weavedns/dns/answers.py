@@ -31,10 +31,14 @@ MAX_POINTERS = 2000
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What we have for a name of ours: its node, None when no such name exists, and the zone that says so."""
+    """What we have for a name of ours: its node, None when no such name exists, and the zone that says so.
+
+    At and under a `cut` that is no answer: names are the other servers', and addresses here only say where those are.
+    """
 
     node: Node | None
     authority: Authority
+    cut: bytes = b""  # where the name's part of the domain is handed to other servers, if it is
 
 
 def tail(rtype: int) -> bytes:
@@ -70,6 +74,10 @@ class Answers:
         # Every name that may be, or be under, a wildcard; mostly none, and then nobody looks any further.
         self._wildcards: set[bytes] = set()
         self._any_label = WILDCARD + zone.domain
+        # Where NS records hand a part of the domain to other servers; mostly nowhere. `handed_over` moves with each
+        # change to that.
+        self.cuts: set[bytes] = set()
+        self.handed_over = 0
         for authority in (self.authority, *self._reverse_zones.values()):
             self._rebuild(authority.apex)
         self.apply(Change(record, added=True) for record in catalog)
@@ -89,10 +97,25 @@ class Answers:
         """What we have for a name in lower case; None when it is in none of our zones."""
         if names.is_under(name, self.domain):
             node = self.nodes.get(name)
+            if self.cuts and (cut := self.cut_above(name)):
+                return Found(node, self.authority, cut)
             if node is None and self._wildcards:
                 node = self._synthesized(name)
             return Found(node, self.authority)
         return self.find_reverse(name)
+
+    def cut_above(self, name: bytes) -> bytes:
+        """The highest cut that a name of the domain is at or under; b"" for none (RFC 1034 section 4.3.2)."""
+        cut = b""
+        while len(name) > len(self.domain):
+            if name in self.cuts:
+                cut = name
+            name = names.parent(name)
+        return cut
+
+    def is_above(self, name: bytes) -> bool:
+        """Whether one of our zones is under a name."""
+        return any(names.is_under(apex, name) for apex in (self.domain, *self._reverse_zones))
 
     @property
     def has_every_label(self) -> bool:
@@ -141,6 +164,8 @@ class Answers:
             records = alone(records, at_apex=name == authority.apex)
         if WILDCARD in name:
             (self._wildcards.add if records else self._wildcards.discard)(name)
+        if authority is self.authority:
+            self._hand_over(name, any(record.rtype == RecordType.NS for record in records))
         if len(records) == 1 and records[0].rtype == RecordType.A and name != authority.apex:
             record = records[0]
             tree.put(name, rr_head(RecordType.A, record.ttl_s, len(record.rdata)) + record.rdata)
@@ -149,6 +174,12 @@ class Answers:
         else:
             tree.remove(name)
         return True
+
+    def _hand_over(self, name: bytes, to_others: bool) -> None:
+        was = name in self.cuts
+        if (to_others or was) and name != self.domain:
+            (self.cuts.add if to_others else self.cuts.discard)(name)
+            self.handed_over += 1
 
     def _rrsets(self, records: Sequence[Record], apex: Authority | None) -> RRsets:
         by_type: dict[int, list[Record]] = {}

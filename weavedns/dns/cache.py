@@ -5,13 +5,13 @@ It must never keep a truncated answer, nor anything of an OPT: that is between t
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
 from weavedns.dns.message import Query, Reply, TtlField, ttl_fields
 from weavedns.dns.opts import PlainOpts
-from weavedns.dns.wire import HEADER_BYTES, MIN_QUERY_BYTES, MIN_UDP_BYTES, OPT_BYTES, Flag, Rcode
+from weavedns.dns.wire import HEADER_BYTES, MIN_QUERY_BYTES, MIN_UDP_BYTES, OPT_BYTES, RR_HEAD_BYTES, Flag, Rcode
 from weavedns.records import names
 from weavedns.records.record import RecordType
 
@@ -35,6 +35,8 @@ _SOA_MINIMUM_BYTES = 4
 _ENTRY_BYTES = 750
 _RECORD_BYTES = 80
 _DO, _CD = 1, 2
+_POINTER = 0xC0
+_ADDRESSES: dict[int, int] = {RecordType.A: 4, RecordType.AAAA: 16}
 _CACHED = (Rcode.NOERROR, Rcode.NXDOMAIN)
 
 
@@ -51,6 +53,8 @@ class Entry:
     body: bytes
     aged_s: int = 0
     used: bool = False
+    # Where in `body` several addresses of one name stand, and the bytes of each, which take turns at coming first.
+    turning: tuple[int, int, int] | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -58,28 +62,37 @@ class Entry:
         return _ENTRY_BYTES + 2 * (len(self.key) + len(self.reply.packet)) + _RECORD_BYTES * len(self.ttls)
 
     def aged(self, now: float) -> Reply:
-        """The answer with its TTLs counted down to `now`."""
-        return self._aged_by(int(now - self.stored_s))
+        """The answer with its TTLs counted down to `now`, and its addresses in the order whose turn it is."""
+        body = self.body_at(int(now - self.stored_s))
+        return replace(self.reply, packet=self.reply.packet[: -len(body) or None] + body)
 
     def stale(self) -> Reply:
         """The answer as it is given when it has expired and nobody can renew it."""
         return self._with_ttls([(at, STALE_TTL_S) for at, _ in self.ttls])
 
-    def renew_body(self, elapsed_s: int) -> bytes:
-        """Count the TTLs of `body` down; needed once a second at most."""
-        start = len(self.reply.packet) - len(self.body)
-        self.aged_s = elapsed_s
-        self.body = self._aged_by(elapsed_s).packet[start:]
-        return self.body
-
-    def _aged_by(self, elapsed_s: int) -> Reply:
-        return self._with_ttls([(at, ttl_s - elapsed_s) for at, ttl_s in self.ttls])
+    def body_at(self, elapsed_s: int) -> bytes:
+        """What `body` is so long after it came; each time another of several addresses comes first."""
+        body = self.body
+        if self.turning:
+            start, size, end = self.turning
+            body = body[:start] + body[start + size : end] + body[start : start + size] + body[end:]
+        if elapsed_s != self.aged_s:
+            # Once a second at most. Addresses that turn have one size and one TTL, so it stands where it stood.
+            self.aged_s = elapsed_s
+            before = len(self.reply.packet) - len(body)
+            body = _with_ttls(body, [(at - before, ttl_s - elapsed_s) for at, ttl_s in self.ttls])
+        self.body = body
+        return body
 
     def _with_ttls(self, ttls: Iterable[tuple[int, int]]) -> Reply:
-        packet = bytearray(self.reply.packet)
-        for at, ttl_s in ttls:
-            packet[at : at + 4] = max(ttl_s, 0).to_bytes(4, "big")
-        return replace(self.reply, packet=bytes(packet))
+        return replace(self.reply, packet=_with_ttls(self.reply.packet, ttls))
+
+
+def _with_ttls(packet: bytes, ttls: Iterable[tuple[int, int]]) -> bytes:
+    changed = bytearray(packet)
+    for at, ttl_s in ttls:
+        changed[at : at + 4] = max(ttl_s, 0).to_bytes(4, "big")
+    return bytes(changed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +146,8 @@ class Cache:
         if entry is None or now >= entry.expires_s or name in withheld:
             return None
         elapsed_s = int(now - entry.stored_s)
-        body = entry.body if elapsed_s == entry.aged_s else entry.renew_body(elapsed_s)
+        is_ready = elapsed_s == entry.aged_s and entry.turning is None
+        body = entry.body if is_ready else entry.body_at(elapsed_s)
         reply = b"".join((packet[:2], entry.heads[kind_of_head], packet[HEADER_BYTES:end], body, opt))
         if len(reply) > limit:
             return None
@@ -257,9 +271,31 @@ def _entry(key: bytes, query: Query, reply: Reply, now: float) -> Entry | None:
         heads=_heads(query, reply),
         body=reply.packet[start:end],
     )
-    entry.reply = entry.aged(now)  # with the TTLs that are believed
+    entry.reply = replace(reply, packet=_with_ttls(entry.reply.packet, entry.ttls))  # those that are believed
     entry.body = entry.reply.packet[start:]
+    entry.turning = _turning(entry.body, reply, fields, start)
     return entry
+
+
+def _turning(body: bytes, reply: Reply, fields: Sequence[TtlField], start: int) -> tuple[int, int, int] | None:
+    """The addresses at the end of an answer section, if they are several of one name and alike but for the address.
+
+    Others point into records with names, so those have to stay where they are.
+    """
+    last = next((field for field in reversed(fields) if not field.section), None)
+    if last is None or last.rtype not in _ADDRESSES:
+        return None
+    spans = [(first - start, end - start) for section, first, end in reply.records if not section]
+    size = spans[-1][1] - spans[-1][0]
+    alike = body[spans[-1][0] : spans[-1][1] - _ADDRESSES[last.rtype]]
+    first = spans[-1][0]
+    for at, end in reversed(spans):
+        if end - at != size or body[at : at + len(alike)] != alike:
+            break
+        first = at
+    # The owner has to be a pointer: a name in full may be pointed at.
+    is_pointer = alike[0] >= _POINTER and len(alike) == RR_HEAD_BYTES
+    return (first, size, spans[-1][1]) if is_pointer and first != spans[-1][0] else None
 
 
 def _has_answer(rtype: int, fields: Iterable[TtlField]) -> bool:

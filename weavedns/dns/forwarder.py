@@ -135,11 +135,11 @@ class Forwarder:
         await self._attempts.close()
 
     def _is_full(self, client: bytes, flight: _Flight | None) -> bool:
-        return (
-            self._waiting[client] >= self._max_waiting_of_client
-            or self._all_waiting >= MAX_WAITING
-            or (flight is None and len(self._flights) >= self._max_flights)
-        )
+        waiting = self._waiting[client]
+        if waiting >= self._max_waiting_of_client or self._all_waiting >= MAX_WAITING:
+            return True
+        # A client takes no more places than it leaves free: so there is room for others, however many take the most.
+        return flight is None and waiting >= self._max_flights - len(self._flights)
 
     def _depart(self, key: bytes, wanted: Forward) -> _Flight:
         self._stats.forwarded += 1

@@ -24,6 +24,9 @@ _DO = 0x8000
 _POINTER_BITS = 0xC0
 _RR_FIXED_BYTES = wire.RR_FIXED.size
 _ADDITIONAL = 2
+# Plain numbers, as arithmetic with enumerations takes ten times as long.
+_QR, _TC = int(Flag.QR), int(Flag.TC)
+_ECHOED = int(Flag.RD | Flag.CD) | wire.OPCODE_MASK << wire.OPCODE_SHIFT
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,8 @@ class Query:
     """A query taken apart; `question` is its question section as it was sent, `name` the same name in lower case.
 
     `fault` is the code of the error that it is to be answered with instead, when it cannot be taken at its word;
-    `question` is empty then if there is none to give back. `options` go into the OPT of every reply to it.
+    `question` is empty then if there is none to give back, and in a query that wants no more than a cookie. `options`
+    go into the OPT of every reply to it.
     """
 
     id: int
@@ -72,13 +76,18 @@ def parse_query(packet: bytes) -> Query | None:
         return None
     fault = Rcode.NOTIMP if (flags >> wire.OPCODE_SHIFT) & wire.OPCODE_MASK else Rcode.NOERROR
     question = read_question(packet) if questions == 1 else b""
-    if not question or sum(records) > MAX_QUERY_RECORDS:
+    if (questions and not question) or sum(records) > MAX_QUERY_RECORDS:
         return Query(ident, flags, question, fault=fault or Rcode.FORMERR)
     edns = None
     try:
         edns = _read_edns(packet, HEADER_BYTES + len(question), records)
     except WireError:
         fault = fault or Rcode.FORMERR
+    if not questions:
+        # RFC 7873 section 5.4: who wants but a cookie asks nothing.
+        wants_cookie = edns is not None and edns.cookie is not None
+        fault = fault or (Rcode.NOERROR if wants_cookie else Rcode.FORMERR)
+        return Query(ident, flags, rclass=wire.CLASS_IN, edns=edns, fault=fault)
     rtype = int.from_bytes(question[-4:-2], "big")
     rclass = int.from_bytes(question[-2:], "big")
     return Query(ident, flags, question, question[:-4].lower(), rtype, rclass, edns, fault)
@@ -109,8 +118,7 @@ def build_reply(
     """
     opt = _opt(query, rcode, ede)
     kept, cut = sections.fit(limit_bytes - HEADER_BYTES - len(query.question) - len(opt))
-    word = Flag.QR | query.flags & (Flag.RD | Flag.CD | wire.OPCODE_MASK << wire.OPCODE_SHIFT) | flags
-    word |= (Flag.TC if cut else 0) | rcode & 0xF
+    word = _QR | query.flags & _ECHOED | flags | (_TC if cut else 0) | rcode & 0xF
     answers, authorities, additional = kept.counts
     counts = (1 if query.question else 0, answers, authorities, additional + (1 if opt else 0))
     return b"".join((HEADER.pack(query.id, word, *counts), query.question, bytes(kept), opt))

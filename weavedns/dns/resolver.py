@@ -9,23 +9,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from ipaddress import ip_address
 
 from weavedns.dns import opts, rrset
-from weavedns.dns.answers import Answers, Found, tail
-from weavedns.dns.compose import Composed, compose
+from weavedns.dns.answers import CNAME_IN, Answers, Found, tail
+from weavedns.dns.compose import MAX_ALIASES, Composed, compose
 from weavedns.dns.cookies import Cookies, Verdict
 from weavedns.dns.localhost import Localhost
 from weavedns.dns.message import Query, build_reply, parse_query
 from weavedns.dns.onward import Forward, Onward, onward
 from weavedns.dns.private import Data, NoPrivateNames, PrivateNames
-from weavedns.dns.tree import RRsets
-from weavedns.dns.upstream import Upstreams
+from weavedns.dns.tree import EMPTY, RRsets
+from weavedns.dns.upstream import DNS_PORT, Server, Upstreams
 from weavedns.dns.wire import CLASS_IN, MAX_TCP_BYTES, Ede, Flag, Rcode
 from weavedns.records import names
 from weavedns.records.record import RecordType
 
 __all__ = ["Answer", "Decision", "Drop", "Forward", "Onward", "Resolver", "Transport"]
 
+# As many servers of a part of the domain as anybody would wait for.
+_MAX_DELEGATED = 6
 # TKEY, TSIG, IXFR, AXFR: no questions about a name's records.
 _TRANSACTION_TYPES = range(249, 253)
 # SVCB and HTTPS say where a name is (RFC 9460): of a name that is private, what the world says of it leads elsewhere.
@@ -100,6 +103,7 @@ class Resolver:
         return (
             _fault(query, reply)
             or (None if may_ask else reply.error(Rcode.REFUSED, Ede.PROHIBITED, "your address may not ask here"))
+            or (None if query.question else reply.error(Rcode.NOERROR))
             or self._ours(query, reply)
             or self._askers(query, reply, client)
             or self._single_label(query, reply, client)
@@ -117,11 +121,11 @@ class Resolver:
             options += opts.option(opts.COOKIE, cookie)
         return replace(query, options=options) if options else query
 
-    def _ours(self, query: Query, reply: _Replies) -> Answer | Onward | None:
+    def _ours(self, query: Query, reply: _Replies) -> Answer | Forward | Onward | None:
         found = self._answers.find(query.name) or self._localhost.find(query.name)
         return self._composed(query, reply, found) if found else None
 
-    def _askers(self, query: Query, reply: _Replies, client: bytes) -> Answer | Onward | None:
+    def _askers(self, query: Query, reply: _Replies, client: bytes) -> Answer | Forward | Onward | None:
         """What the asker alone has by this name; of a name with dots only where it is, the rest is the world's."""
         if query.name not in self._private.names:
             return None
@@ -133,7 +137,7 @@ class Resolver:
         # Nothing that is private belongs to a zone: a negative answer has no SOA, and so nobody keeps it.
         return self._composed(query, reply, Found(rrsets, self._answers.authority), negative=b"")
 
-    def _single_label(self, query: Query, reply: _Replies, client: bytes) -> Answer | Onward | None:
+    def _single_label(self, query: Query, reply: _Replies, client: bytes) -> Answer | Forward | Onward | None:
         """A single label is tried in the domain, and goes nowhere else."""
         if not _is_single_label(query.name):
             return None
@@ -143,25 +147,42 @@ class Resolver:
             return reply.error(
                 Rcode.SERVFAIL, Ede.NOT_READY, "the Docker networks of your address are not known here"
             )
-        found = Found(None, self._answers.authority)
+        # A name above one of our zones exists, or whoever knows RFC 8020 would not look below it.
+        found = Found(EMPTY if self._answers.is_above(query.name) else None, self._answers.authority)
         for suffix in (self._private.subdomain_of(client), self._answers.domain):
             name = query.name[:-1] + suffix if suffix else b""
             other = self._answers.find(name) if 0 < len(name) <= names.MAX_NAME_BYTES else None
             if other and other.node is not None and not found.node:
-                found = other
+                found = self._as_alias(name) if other.cut else other
         return self._composed(query, reply, found)
+
+    def _as_alias(self, name: bytes) -> Found:
+        """A single label for a name that others answer for: they know it by that name alone."""
+        return Found(
+            {CNAME_IN: rrset.build(RecordType.CNAME, self._answers.zone.ttl_s, [name])}, self._answers.authority
+        )
 
     def _composed(
         self, query: Query, reply: _Replies, found: Found, negative: bytes | None = None
-    ) -> Answer | Onward:
+    ) -> Answer | Forward | Onward:
         made = compose(self._answers, found, query.name, query.rtype, negative=negative)
+        if made.rcode == Rcode.SERVFAIL:
+            return reply.error(Rcode.SERVFAIL, Ede.OTHER, f"more than {MAX_ALIASES} aliases in a row")
         answer = reply.composed(made)
         target = made.outside
         may_follow = query.flags & Flag.RD and reply.flags & Flag.RA
-        if not target or not may_follow or not self._is_worldwide(target):
+        servers = self._servers_of(made) if target and may_follow else ()
+        if not servers:
             return answer
-        servers = self._upstreams.of(target)
-        return onward(query, made.sections.answer, target, servers, reply.limit_bytes) if servers else answer
+        if target == query.name:
+            return Forward(query, servers, reply.limit_bytes)
+        return onward(query, made.sections.answer, target, servers, reply.limit_bytes)
+
+    def _servers_of(self, made: Composed) -> tuple[Server, ...]:
+        """Who can say the rest, if anybody may be asked: libraries follow neither a referral nor an alias."""
+        if made.cut:
+            return tuple((str(ip_address(each)), DNS_PORT) for each in made.servers[:_MAX_DELEGATED])
+        return self._upstreams.of(made.outside) if self._is_worldwide(made.outside) else ()
 
     def _is_worldwide(self, name: bytes) -> bool:
         """Whether a name that is not ours means the same to everybody, so that upstreams may be asked for it."""
@@ -192,8 +213,10 @@ class _Replies:
         return Answer(packet, rcode)
 
     def composed(self, made: Composed) -> Answer:
+        # RFC 1035 section 4.1.1: AA is about the first owner, and a referral has none of ours.
+        aa = 0 if made.cut and not made.sections.answer else Flag.AA
         packet = build_reply(
-            self.query, made.sections, limit_bytes=self.limit_bytes, rcode=made.rcode, flags=self.flags | Flag.AA
+            self.query, made.sections, limit_bytes=self.limit_bytes, rcode=made.rcode, flags=self.flags | aa
         )
         return Answer(packet, made.rcode)
 

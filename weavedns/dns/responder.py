@@ -30,6 +30,7 @@ from weavedns.dns.wire import (
     is_name,
     opt_reply,
 )
+from weavedns.records import names
 
 _MAX_OPTS = 512
 _OPT_TYPE = 41
@@ -41,6 +42,11 @@ _LEADING_TYPES = frozenset(map(tail, LEADING))
 _NO_NEGATIVES: dict[int, bytes] = {}
 
 _DECLINED = b"", b""
+
+
+class _Nothing(bytes):
+    """What no node is."""
+
 
 # What a reply's header holds after the ID, by what a query's holds there: of a reply with one record, of one with
 # none, of one that says that there is no such name, and of one with several records what stands before and after
@@ -84,9 +90,11 @@ class Responder:
         a name that does not exist, are written out in the loop: a call would cost a tenth of a packet's time.
         """
         memory, opt_of, select = slots.memory, self._opts.get, self._select
-        get_node, domain = self._answers.nodes.get, self._answers.domain
+        get_node, domain, cuts = self._answers.nodes.get, self._answers.domain, self._answers.cuts
         get_negative = (_NO_NEGATIVES if self._answers.has_every_label else self._one_label).get
-        domain_bytes, no_names, address = len(domain), 0, bytes
+        domain_bytes, no_names = len(domain), 0
+        # With parts of the domain handed to others, an address may be for them alone: that takes a closer look.
+        address: type[bytes] = bytes if not cuts else _Nothing
         replies: list[int] = []
         reply = replies.append
         places = zip(slots.starts, slots.headers, slots.names, sizes, askers, strict=False)
@@ -140,10 +148,10 @@ class Responder:
         authority = self._answers.authority
         if node is None and is_name(name) and (found := self._answers.find(name)):
             node, authority = found.node, found.authority
-            if node is None and kind in _PLAIN_TYPES:
+            if node is None and kind in _PLAIN_TYPES and not found.cut:
                 self._stats.nxdomain += 1
                 return _fitting(head[_NO_NAME], authority.negative(len(name)), room)
-        if node is None or kind not in _PLAIN_TYPES:
+        if node is None or kind not in _PLAIN_TYPES or (self._answers.cuts and self._is_handed_over(name)):
             return _DECLINED
         if isinstance(node, bytes):
             header, body = (head[_ONE], node) if kind == A_IN else (head[_NONE], authority.negative(len(name)))
@@ -157,11 +165,14 @@ class Responder:
         header, body = (head[_ONE], rrset) if rrset else (head[_NONE], authority.negative(len(name)))
         return _fitting(header, body, room)
 
+    def _is_handed_over(self, name: bytes) -> bool:
+        return names.is_under(name, self._answers.domain) and bool(self._answers.cut_above(name))
+
     def _composed(self, name: bytes, kind: bytes, found: Found, head: Head, room: int) -> tuple[bytes, bytes]:
         """As `_select`, for what is more than an RRset: aliases, and targets whose addresses are added."""
         made = compose(self._answers, found, name, int.from_bytes(kind[:2], "big"))
         kept, is_cut = made.sections.fit(room)
-        if made.outside or is_cut:
+        if made.outside or is_cut or made.rcode == Rcode.SERVFAIL:
             return _DECLINED
         self._stats.nxdomain += made.rcode == Rcode.NXDOMAIN
         before, after = head[_BEFORE_COUNT], head[_AFTER_COUNT]

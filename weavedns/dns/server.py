@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import logging
 import secrets
@@ -52,7 +51,6 @@ class _Listener:
     port: int
     udp: UdpListener
     tcp: TcpListener
-    server: asyncio.Server
 
 
 class DnsServer:
@@ -76,6 +74,7 @@ class DnsServer:
         self._private = private or NoPrivateNames()
         self._clock = clock
         self._next_fault_told = 0.0
+        self._handed_over = answers.handed_over
         self._responder = Responder(answers, self.stats)
         cookies = Cookies(secrets.token_bytes(SECRET_BYTES))
         self._resolver = Resolver(answers, upstreams, private=private, cookies=cookies, nsid=peer.encode())
@@ -95,19 +94,18 @@ class DnsServer:
         Raises ListenError, which names who holds the port, or says what is wrong with the address.
         """
         udp, tcp = _bind(host, port)
-        asked = TcpListener(self._ask_tcp, self.stats)
-        server = await asyncio.get_running_loop().create_server(asked.connection, sock=tcp, start_serving=False)
+        asked = TcpListener(tcp, self._ask_tcp, self.stats)
         port = tcp.getsockname()[1]
         listener = UdpListener(udp, self._responder, self._access, self._ask_udp, self.stats, cached=self._cached)
-        self._listeners.append(_Listener(host, port, listener, asked, server))
+        self._listeners.append(_Listener(host, port, listener, asked))
         if self._started:
-            await self._begin(self._listeners[-1])
+            self._begin(self._listeners[-1])
 
     async def start(self) -> None:
         """Begin to answer, what has been waiting first."""
         self._started = True
         for listener in self._listeners:
-            await self._begin(listener)
+            self._begin(listener)
 
     async def close(self) -> None:
         """Stop answering and give all addresses back."""
@@ -115,7 +113,6 @@ class DnsServer:
         await self._forwarder.close()
         for listener in listeners:
             listener.udp.close()
-            listener.server.close()
             listener.tcp.close()
 
     @property
@@ -146,10 +143,10 @@ class DnsServer:
         listener.udp.watch(query_log.udp if query_log else None)
         listener.tcp.ask = query_log.tcp(self._ask_tcp) if query_log else self._ask_tcp
 
-    async def _begin(self, listener: _Listener) -> None:
+    def _begin(self, listener: _Listener) -> None:
         self._watch(listener)
         listener.udp.start()
-        await listener.server.start_serving()
+        listener.tcp.start()
 
     def _ask_udp(self, packet: bytes, client: bytes, send: Callable[[bytes], None]) -> bytes | None:
         return self._take_care(packet, client, Transport.UDP, send)
@@ -164,6 +161,10 @@ class DnsServer:
         return self._take_care(packet, client, Transport.TCP, send)
 
     def _cached(self, packet: bytes) -> bytes | None:
+        if self._handed_over != self._answers.handed_over:
+            # What other servers said about names of our domain may be ours to say by now.
+            self._handed_over = self._answers.handed_over
+            self.cache.flush(self._answers.domain)
         return self.cache.answer(packet, self._clock(), withheld=self._private.names)
 
     def _take_care(

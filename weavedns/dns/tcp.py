@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections import Counter
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from ipaddress import ip_address
 from typing import cast
 
 from weavedns.dns.stats import DnsStats
+
+log = logging.getLogger(__name__)
 
 # RFC 7766 section 6: pipelining, and limits for connections that take and do not give.
 MAX_CONNECTIONS = 256
@@ -20,24 +23,59 @@ _MAX_WAITING = 64  # queries of one connection that are being forwarded
 _MESSAGES_A_TURN = 32
 _PREFIX_BYTES = 2
 
+_ACCEPTS_A_TURN = 64
+ACCEPT_AGAIN_S = 0.5
+_TELL_EVERY_S = 60.0
+
 # A message, the client's address of 4 or 16 bytes, and how to send a reply that comes later; the reply, or None. What
 # is sent later is sent once, and empty when there is none to send.
 Ask = Callable[[bytes, bytes, Callable[[bytes], None]], bytes | None]
 
 
 class TcpListener:
-    """The connections to one address: how many there are, and from whom."""
+    """The connections to one listening, non-blocking socket: how many there are, and from whom."""
 
-    def __init__(self, ask: Ask, stats: DnsStats, *, idle_s: float = IDLE_S) -> None:
+    def __init__(self, sock: socket.socket, ask: Ask, stats: DnsStats, *, idle_s: float = IDLE_S) -> None:
+        self._sock = sock
         self.ask = ask
+        self._pause: asyncio.TimerHandle | None = None
+        self._next_told_s = 0.0
+        self._making: set[asyncio.Task[object]] = set()
         self.stats = stats
         self.idle_s = idle_s
         self._open: set[TcpConnection] = set()
         self._of_client: Counter[bytes] = Counter()
 
-    def connection(self) -> TcpConnection:
-        """A protocol for a connection that has just been made."""
-        return TcpConnection(self)
+    def start(self) -> None:
+        """Begin to accept connections."""
+        asyncio.get_running_loop().add_reader(self._sock.fileno(), self._accept)
+
+    def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        for _ in range(_ACCEPTS_A_TURN):
+            try:
+                accepted, _ = self._sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionError):
+                return
+            except OSError as exc:
+                self._wait_for_room(exc)
+                return
+            accepted.setblocking(False)
+            task = loop.create_task(loop.connect_accepted_socket(lambda: TcpConnection(self), accepted))
+            self._making.add(task)
+            task.add_done_callback(self._making.discard)
+
+    def _wait_for_room(self, exc: OSError) -> None:
+        """Accept nothing for a moment: this process is out of files, and the socket would say so again at once."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._sock.fileno())
+        self._pause = loop.call_later(ACCEPT_AGAIN_S, self.start)
+        if loop.time() >= self._next_told_s:
+            self._next_told_s = loop.time() + _TELL_EVERY_S
+            log.warning(
+                "a TCP connection could not be accepted: %s; raise the limit of open files (LimitNOFILE=, ulimit -n)",
+                exc.strerror,
+            )
 
     def admit(self, connection: TcpConnection, client: bytes) -> bool:
         """Count a connection in; False when there are too many already."""
@@ -57,7 +95,14 @@ class TcpListener:
             self._of_client += Counter()  # keeps only who still has one
 
     def close(self) -> None:
-        """End every connection."""
+        """Accept no more, end every connection, and give the address back."""
+        if self._pause:
+            self._pause.cancel()
+        if self._sock.fileno() >= 0:
+            asyncio.get_running_loop().remove_reader(self._sock.fileno())
+            self._sock.close()
+        for task in self._making:
+            task.cancel()
         for connection in tuple(self._open):
             connection.abort()
 

@@ -31,6 +31,7 @@ _FIRST_RETRY_S = 1.0
 _LAST_RETRY_S = 30.0
 # A healthy server that others keep from being asked is tried again: it may have become the faster one.
 _EXPLORE_S = 30.0
+_MAX_OTHERS = 256
 
 Server = tuple[str, int]
 Rules = Mapping[bytes, Sequence[Server]]
@@ -77,6 +78,9 @@ class Upstreams:
         self._longest = max((len(suffix) for suffix in self._rules), default=0)
         self._servers: tuple[Server, ...] = ()
         self._health: dict[Server, Health] = {}
+        self._others: dict[
+            Server, Health
+        ] = {}  # those that parts of the domain are handed to, and those no longer ours
         self.replace(servers)
 
     @property
@@ -106,8 +110,13 @@ class Upstreams:
         return self._servers
 
     def health(self, server: Server) -> Health:
-        """How a server has been doing; what is noted about one that is no longer ours is soon forgotten."""
-        return self._health.get(server) or Health()
+        """How a server has been doing, of which there may be many besides those that are configured."""
+        known = self._health.get(server) or self._others.get(server)
+        if known is None:
+            if len(self._others) >= _MAX_OTHERS:
+                del self._others[next(iter(self._others))]
+            known = self._others[server] = Health()
+        return known
 
     def plan(self, servers: Collection[Server], now: float) -> list[Step]:
         """In which order to ask, and how long to wait for each: the fastest healthy one first, failing ones last.

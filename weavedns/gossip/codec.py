@@ -11,6 +11,7 @@ import msgspec
 
 from weavedns.errors import PeerWireError
 from weavedns.gossip.message import (
+    MAX_COUNT,
     MAX_ITEMS_A_PART,
     Changes,
     DatagramMessage,
@@ -114,6 +115,8 @@ def entry(owner: str, item: WireItem) -> Entry:
 def delta(changes: Changes) -> Delta:
     """The delta that came as a message; raises PeerWireError."""
     owner = sys.intern(changes.owner)
+    if changes.base + len(changes.items) > MAX_COUNT:
+        raise PeerWireError(f"changes of {owner} count up to more than {MAX_COUNT}")
     return Delta(owner, changes.incarnation, changes.base, tuple(entry(owner, item) for item in changes.items))
 
 

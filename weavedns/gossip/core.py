@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from weavedns.gossip.events import Address, Event, RecordsChanged
 from weavedns.gossip.membership import Members, Peer
 from weavedns.gossip.message import Alive, Dead, Leave, Statement, Suspect
 from weavedns.gossip.profile import FAST, Profile
-from weavedns.gossip.seal import Header, Keyring, Sealer
+from weavedns.gossip.seal import Header, Keyring, Sealer, terms_digest
 from weavedns.gossip.timers import Timers
 from weavedns.records.catalog import Catalog
 from weavedns.records.log import Change
@@ -27,7 +27,10 @@ SUSPICION_SHARE = 1 / 3
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """How one node is set up. `host` may be empty: then the first peer that is joined says what it sees."""
+    """How one node is set up. `host` may be empty: then the first peer that is joined says what it sees.
+
+    `terms` are settings, by their flags, that all peers of a cluster have to have equal.
+    """
 
     name: str
     host: str
@@ -35,6 +38,7 @@ class Config:
     seeds: tuple[Address, ...] = ()
     cluster: str = "weave"
     keyring: Keyring = field(default_factory=Keyring)
+    terms: Mapping[str, str] = field(default_factory=dict)
     profile: Profile = FAST
 
 
@@ -51,8 +55,12 @@ class Stats:
     malformed: int = 0
     syncs: int = 0
     syncs_refused: int = 0
+    # Suspicions that this node raised, those of anybody that the suspect cleared, peers that were believed dead, and
+    # those of them that came back as they were.
     suspicions: int = 0
+    suspicions_cleared: int = 0
     deaths: int = 0
+    returns: int = 0
     pulls: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
 
@@ -79,7 +87,8 @@ class Core:
         self.incarnation = wall_ms
         self.boot = rng.getrandbits(64)
         self.rebuttal = 0
-        self.sealer = Sealer(config.keyring, config.name, self.incarnation, self.boot)
+        terms = terms_digest(config.cluster, config.terms)
+        self.sealer = Sealer(config.keyring, config.name, self.incarnation, self.boot, terms)
         self.outbox = Outbox(self.sealer)
         self.members = Members(config.name, config.profile)
         self.rumors = Rumors(config.profile, rng)

@@ -49,8 +49,15 @@ class PeerCleared:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerDown:
+    """A peer's daemon is believed dead, but its host answers; its names are answered on."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class PeerLost:
-    """A peer is believed dead; its names are hidden."""
+    """A peer is believed dead, and its host with it; its names are hidden."""
 
     name: str
 
@@ -58,6 +65,13 @@ class PeerLost:
 @dataclass(frozen=True, slots=True)
 class PeerReturned:
     """A peer believed dead is back as it was; its names are answered again."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerMoved:
+    """A peer is at another address than before, or its datagrams come from another one."""
 
     name: str
 
@@ -139,8 +153,10 @@ Event = (
     | PeerJoined
     | PeerSuspected
     | PeerCleared
+    | PeerDown
     | PeerLost
     | PeerReturned
+    | PeerMoved
     | PeerLeft
     | JoinedCluster
     | JoinRefused

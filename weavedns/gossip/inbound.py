@@ -9,7 +9,7 @@ from typing import Any
 from weavedns.errors import PeerWireError
 from weavedns.gossip import codec
 from weavedns.gossip.core import Core
-from weavedns.gossip.events import Address, StrangerRejected
+from weavedns.gossip.events import Address, PeerMoved, StrangerRejected
 from weavedns.gossip.links import Links
 from weavedns.gossip.message import (
     Ack,
@@ -41,7 +41,9 @@ from weavedns.gossip.standing import Standing
 
 COMPLAIN_EVERY_S = 60.0
 MAX_COMPLAINTS = 256
-_OF_INTEREST = frozenset({Rejection.PLAINTEXT, Rejection.ENCRYPTED, Rejection.UNKNOWN_KEY, Rejection.OTHER_VERSION})
+_OF_INTEREST = frozenset(
+    {Rejection.PLAINTEXT, Rejection.ENCRYPTED, Rejection.UNKNOWN_KEY, Rejection.OTHER_VERSION, Rejection.OTHER_TERMS}
+)
 
 Handler = Callable[[Any, Header, Address, float], object]
 
@@ -86,11 +88,16 @@ class Inbound:
                 self.complain(addr, opened, now)
             return
         header, body = opened
-        if header.sender == core.name:
-            if header.boot != core.boot:
-                self._meet_namesake(body, addr, now)
-        elif not core.sealer.secure or self._let_in(header, body, addr, now):
-            self._deliver(header, body, addr, now)
+        who = (header.sender, header.boot)
+        if who == (core.name, core.boot):
+            return
+        fresh = self._sessions.accept(who, header.counter)
+        if fresh is None:
+            self._ask_for_proof(header, body, addr, now)
+        elif fresh:
+            self._deliver(header, self._decode(body), addr, now)
+        else:
+            self._count(Rejection.REPLAYED)
 
     def complain(self, addr: Address, why: str, now: float) -> None:
         """Tell that a source is refused, once in a while."""
@@ -104,33 +111,27 @@ class Inbound:
     def _count(self, why: Rejection) -> None:
         self._core.stats.rejected[why.name.lower()] += 1
 
-    def _let_in(self, header: Header, body: bytes, addr: Address, now: float) -> bool:
-        verdict = self._sessions.check(header, body, addr, now)
-        if verdict is None:
-            return True
-        if isinstance(verdict, Rejection):
-            self._count(verdict)
-            return False
-        self._count(Rejection.CHALLENGED)
-        if not self._prove(header, body, addr, now):
-            self._core.outbox.post(addr, Challenge(verdict.nonce))
-        return False
-
-    def _prove(self, header: Header, body: bytes, addr: Address, now: float) -> bool:
-        """A boot that is not known may only ask for proof, and give it; whether it is known now."""
-        for message in self._decode(body):
-            if isinstance(message, Challenge):
-                self._core.outbox.post(addr, ChallengeAnswer(message.nonce))
-            elif isinstance(message, ChallengeAnswer):
-                for held in self._sessions.answered(header, message.nonce, now):
-                    self._deliver(*held, now)
-        return self._sessions.knows((header.sender, header.boot))
-
-    def _meet_namesake(self, body: bytes, addr: Address, now: float) -> None:
-        said = [message for message in self._decode(body) if isinstance(message, NameTaken)]
+    def _ask_for_proof(self, header: Header, body: bytes, addr: Address, now: float) -> None:
+        """A boot that is not known may only ask for proof and give it: what it sent may be a recording."""
+        said, who = self._decode(body), (header.sender, header.boot)
         for message in said:
-            self._parts.standing.on_name_taken(message, addr, now)
-        if not said:
+            if isinstance(message, ChallengeAnswer) and self._sessions.prove(who, header.counter, message.nonce, now):
+                # The answer is no recording, so neither is what came with it.
+                self._deliver(header, said, addr, now)
+                return
+        self._count(Rejection.CHALLENGED)
+        answers = [ChallengeAnswer(message.nonce) for message in said if isinstance(message, Challenge)]
+        self._core.outbox.post(addr, *answers, Challenge(self._sessions.challenge(who, now)))
+
+    def _meet_namesake(self, said: list[DatagramMessage], addr: Address, now: float) -> None:
+        """Another boot by this node's name: since when it has the name is all that is heard of it."""
+        for message in said:
+            match message:
+                case NameTaken():
+                    self._parts.standing.on_name_taken(message, addr, now)
+                case Challenge():
+                    self._core.outbox.post(addr, ChallengeAnswer(message.nonce))
+        if not any(isinstance(message, NameTaken | Challenge) for message in said):
             self._parts.standing.met_namesake(addr)
 
     def _decode(self, body: bytes) -> list[DatagramMessage]:
@@ -140,9 +141,13 @@ class Inbound:
             self._core.stats.malformed += 1
             return []
 
-    def _deliver(self, header: Header, body: bytes, addr: Address, now: float) -> None:
+    def _deliver(self, header: Header, said: list[DatagramMessage], addr: Address, now: float) -> None:
+        if header.sender == self._core.name:
+            self._meet_namesake(said, addr, now)
+            return
         self._parts.links.heard_from(header.sender, header.boot, addr, now)
-        for message in self._decode(body):
+        self._note_source(header, addr)
+        for message in said:
             handler = self._handlers.get(type(message))
             if handler is None:
                 continue
@@ -150,6 +155,16 @@ class Inbound:
                 handler(message, header, addr, now)
             except PeerWireError:
                 self._core.stats.malformed += 1
+
+    def _note_source(self, header: Header, addr: Address) -> None:
+        """A host with several addresses sends from the one that is nearest, whichever it is known by."""
+        peer = self._core.members.get(header.sender)
+        if peer is None or peer.boot != header.boot:
+            return
+        source = "" if addr[0] == peer.host else addr[0]
+        if source != peer.source:
+            peer.source = source
+            self._core.tell(PeerMoved(peer.name))
 
     def _table(self) -> dict[type, Handler]:
         parts, post = self._parts, self._core.outbox.post

@@ -5,7 +5,7 @@ asked for by actions, which `transport.py` (or a simulator) carries out.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from weavedns.errors import PeerWireError
@@ -14,8 +14,8 @@ from weavedns.gossip.codec import encode
 from weavedns.gossip.core import Core
 from weavedns.gossip.events import Address, JoinRefused, NameConflict
 from weavedns.gossip.membership import Peer
-from weavedns.gossip.message import Open, Ping, Purpose, Reason, Refuse, State
-from weavedns.gossip.session import Sessions
+from weavedns.gossip.message import MAX_TEXT, Open, Ping, Purpose, Reason, Refuse, State
+from weavedns.gossip.seal import Rejection
 from weavedns.gossip.spread import Spread
 from weavedns.gossip.standing import NAME_CHECK_PINGS, NAME_CHECK_S, Standing
 from weavedns.gossip.stream import RefusedError, Stream
@@ -73,11 +73,10 @@ class Link:
 class Links:
     """All the streams of a node."""
 
-    def __init__(self, core: Core, spread: Spread, standing: Standing, sessions: Sessions) -> None:
+    def __init__(self, core: Core, spread: Spread, standing: Standing) -> None:
         self._core = core
         self._spread = spread
         self._standing = standing
-        self._sessions = sessions
         self._links: dict[int, Link] = {}
         self._number = 0
         self._actions: deque[Action] = deque()
@@ -93,6 +92,8 @@ class Links:
 
     def take_actions(self) -> list[Action]:
         """What is to be done with connections."""
+        if not self._actions:
+            return []
         actions = list(dict.fromkeys(self._actions))
         self._actions.clear()
         return actions
@@ -115,6 +116,12 @@ class Links:
             self._links[number].seq = seq
             self._links[number].peer = peer.name
 
+    def knock(self, peer: Peer, now: float, done: Callable[[bool, str, float], None]) -> None:
+        """See whether a peer's host is there: `done` hears so when it answers, or refuses the connection."""
+        number = self.dial(Purpose.PROBE, peer.addr, now, done)
+        if number is not None:
+            self._links[number].peer = peer.name
+
     def accepted(self, addr: Address, now: float) -> int | None:
         """Somebody connected; None: it is to be closed at once."""
         if len(self._links) >= MAX_STREAMS or self._core.muted:
@@ -126,7 +133,7 @@ class Links:
         link = self._links.get(number)
         if link is not None:
             link.addr = addr
-            self._say(link, Open(link.purpose, self._core.config.cluster, self._core.me(), addr[0]))
+            self._say(link, self._introduction(link.purpose, addr[0]))
 
     def received(self, number: int, data: bytes, now: float) -> None:
         """Bytes came in on a stream."""
@@ -170,14 +177,14 @@ class Links:
         self._core.stats.stream_bytes_out += len(out)
         return out
 
-    def closed(self, number: int, now: float, why: str = "") -> None:
-        """A stream is gone."""
+    def closed(self, number: int, now: float, why: str = "", *, nobody_listens: bool = False) -> None:
+        """A stream is gone, or never came about; `nobody_listens`: the host said so itself."""
         link = self._links.pop(number, None)
         if link is None:
             return
         self._core.timers.cancel(("link", number))
         if not link.closing:
-            ok = link.talk is not None and link.talk.over
+            ok = link.talk.over if link.talk is not None else nobody_listens and link.purpose is Purpose.PROBE
             self._report(link, now, ok=ok, why=why or "the connection was closed; is the password the same?")
 
     def timed_out(self, number: int, now: float) -> None:
@@ -206,29 +213,29 @@ class Links:
             raise PeerWireError(f"{link.addr[0]} sent {type(message).__name__} before its turn")
 
     def _on_open(self, link: Link, message: Open, now: float) -> None:
-        core, header = self._core, link.stream.peer
+        header = link.stream.peer
         if header is None or message.peer.name != header.sender or message.peer.boot != header.boot:
             raise PeerWireError(f"{link.addr[0]} introduces itself by two names")
-        self._sessions.admit((header.sender, header.boot))
         if link.outbound:
             if link.purpose is Purpose.PROBE:
-                if header.sender == link.peer:
+                itself = header.sender == link.peer
+                if itself:
                     self.answered_by_tcp(link.seq)
-                self._finish(link, now, ok=True)
+                self._finish(link, now, ok=itself)
                 return
             self._begin(link, message, now)
             return
         link.purpose = message.purpose
-        why = self._objection(message, link)
+        why = self._objection(message, link, now)
         if why is not None:
             self._refuse(link, why, now)
         elif message.purpose is Purpose.PROBE:
-            self._say(link, Open(message.purpose, core.config.cluster, core.me(), link.addr[0]))
+            self._say(link, self._introduction(message.purpose, link.addr[0]))
         elif not self._check_name(link, message, now):
             self._welcome(link, message, now)
 
     def _welcome(self, link: Link, message: Open, now: float) -> None:
-        self._say(link, Open(message.purpose, self._core.config.cluster, self._core.me(), link.addr[0]))
+        self._say(link, self._introduction(message.purpose, link.addr[0]))
         self._begin(link, message, now)
 
     def _begin(self, link: Link, message: Open, now: float) -> None:
@@ -244,12 +251,19 @@ class Links:
         core.stats.syncs += 1
         self._actions.append(Send(link.number))
 
-    def _objection(self, message: Open, link: Link) -> Refuse | None:
+    def _introduction(self, purpose: Purpose, seen_host: str) -> Open:
+        config = self._core.config
+        return Open(purpose, config.cluster, self._core.me(), seen_host, dict(config.terms))
+
+    def _objection(self, message: Open, link: Link, now: float) -> Refuse | None:
         core = self._core
         said = message.peer
-        if message.cluster != core.config.cluster:
-            text = f"this is cluster {core.config.cluster[:60]!r}, not {message.cluster[:60]!r}"
-            return Refuse(Reason.OTHER_CLUSTER, text)
+        ours = {"--cluster": core.config.cluster, **core.config.terms}
+        theirs = {"--cluster": message.cluster, **message.terms}
+        if ours != theirs:
+            core.stats.rejected[Rejection.OTHER_TERMS.name.lower()] += 1
+            self.stranger(link.addr, _difference(theirs, ours), now)
+            return Refuse(Reason.OTHER_CLUSTER, _difference(ours, theirs)[:MAX_TEXT])
         if said.name == core.name:
             if said.boot == core.boot:
                 return Refuse(Reason.UNEXPECTED, "that is this peer itself")
@@ -322,7 +336,7 @@ class Links:
     def _add(self, purpose: Purpose, addr: Address, now: float, *, outbound: bool) -> Link:
         self._number += 1
         core = self._core
-        stream = Stream(core.config.keyring, core.header, core.rng.randbytes, initiator=outbound)
+        stream = Stream(core.sealer.keyring, core.header, core.rng.randbytes, initiator=outbound)
         link = Link(self._number, addr, stream, purpose, outbound)
         self._links[self._number] = link
         core.timers.set(("link", self._number), now + UNAUTHENTICATED_S)
@@ -339,3 +353,11 @@ class Links:
         if link.done is not None:
             done, link.done = link.done, None
             done(ok, link.peer if ok else why, now)
+
+
+def _difference(theirs: Mapping[str, str], ours: Mapping[str, str]) -> str:
+    """What two peers do not agree on, in words of the one who has `ours`."""
+    differing = [each for each in sorted({*theirs, *ours}) if theirs.get(each) != ours.get(each)]
+    their_side = ", ".join(f"{each} {theirs.get(each, 'nothing')[:60]}" for each in differing)
+    our_side = ", ".join(f"{each} {ours.get(each, 'nothing')[:60]}" for each in differing)
+    return f"it has {their_side}, and this peer {our_side}; all peers need the same"

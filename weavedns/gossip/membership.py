@@ -78,6 +78,10 @@ class Peer:
     since: float
     accuser: str = ""
     suspicion: Suspicion | None = None
+    # Believed dead, but its host answers: its containers are there, and their names are not hidden.
+    host_there: bool = False
+    # Where its datagrams come from, when that is not where it is to be reached.
+    source: str = ""
 
     @property
     def addr(self) -> tuple[str, int]:
@@ -263,6 +267,7 @@ class Members:
         peer.state = state
         peer.since = now
         peer.suspicion = None
+        peer.host_there = False
 
     def _off_ring(self, name: str) -> None:
         place = (_place(name), name)

@@ -18,19 +18,25 @@ MAX_REQUEST_BYTES = 1_000
 # A holder is a container ID, or names a zone file by its path.
 MAX_HOLDER = 4_128
 MAX_FACT_KEY_BYTES = 255
+MAX_TERMS = 8
+MAX_TEXT = 255
 MAX_ITEMS_A_PART = 1_000
 NONCE_BYTES = 16
 
-PeerName = Annotated[
-    str, Meta(min_length=1, max_length=MAX_NAME, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")
-]
+# `\Z`, as `$` would also match before a line's end.
+PEER_NAME = r"\A[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\Z"
+# What is counted up from what another peer says ends here; there is room above in 64 bits.
+MAX_COUNT = 2**62
+MAX_REBUTTAL = 2**32 - 1
+
+PeerName = Annotated[str, Meta(min_length=1, max_length=MAX_NAME, pattern=PEER_NAME)]
 Host = Annotated[str, Meta(max_length=45)]
 Port = Annotated[int, Meta(ge=1, le=65_535)]
 Hash64 = Annotated[int, Meta(ge=0)]
-# Room above for what is counted up from what another peer says.
-Counter = Annotated[int, Meta(ge=0, le=2**62)]
+Counter = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
 Sequence32 = Annotated[int, Meta(ge=0, le=2**32 - 1)]
-Rebuttal = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+Rebuttal = Annotated[int, Meta(ge=0, le=MAX_REBUTTAL)]
+Term = Annotated[str, Meta(max_length=255)]
 WireName = Annotated[bytes, Meta(min_length=1, max_length=255)]
 Rdata = Annotated[bytes, Meta(max_length=65_023)]
 RecordTypeCode = Annotated[int, Meta(ge=1, le=65_535)]
@@ -271,13 +277,14 @@ class Open(Message, frozen=True, tag=32):
     cluster: Annotated[str, Meta(max_length=255)]
     peer: Alive
     seen_host: Host
+    terms: Annotated[dict[Term, Term], Meta(max_length=MAX_TERMS)]
 
 
 class Refuse(Message, frozen=True, tag=33):
     """The stream's purpose is refused; `text` is a sentence."""
 
     reason: Reason
-    text: Annotated[str, Meta(max_length=255)]
+    text: Annotated[str, Meta(max_length=MAX_TEXT)]
 
 
 class Row(Message, frozen=True):

@@ -21,9 +21,11 @@ from weavedns.gossip.message import Leave, Suspect
 from weavedns.gossip.probe import Prober
 from weavedns.gossip.rendezvous import EXPIRE_EVERY_S, Rendezvous
 from weavedns.gossip.requests import DEFAULT_TIMEOUT_S, Requests
-from weavedns.gossip.session import Sessions
+from weavedns.gossip.seal import Keyring
+from weavedns.gossip.session import SECRET_BYTES, Sessions
 from weavedns.gossip.spread import Spread
 from weavedns.gossip.standing import Standing
+from weavedns.gossip.vigil import Vigil
 from weavedns.records.catalog import Catalog
 
 # Being woken so much later than asked for means that this host was paused or too busy.
@@ -41,13 +43,15 @@ class Node:
 
     def __init__(self, config: Config, catalog: Catalog, rng: Dice, *, wall_ms: int) -> None:
         self._core = core = Core(config, catalog, rng, wall_ms)
-        sessions = Sessions(rng.randbytes)
+        sessions = Sessions(rng.randbytes(SECRET_BYTES))
         self._spread = Spread(core)
         self._requests = Requests(core)
         self._standing = Standing(core, self._spread, self._requests.peer_gone)
-        self._links = Links(core, self._spread, self._standing, sessions)
+        self._links = Links(core, self._spread, self._standing)
         self._prober = Prober(core, self._accuse, self._links.probe)
         self._rendezvous = Rendezvous(core, self._links, self._spread.announce)
+        self._vigil = Vigil(core, self._links.knock, self._standing.hide, self._standing.keep)
+        self._standing.vigil = self._vigil
         self._standing.probe = self._prober.probe
         self._standing.worse = self._prober.worse
         self._links.answered_by_tcp = self._prober.answered_by_tcp
@@ -97,6 +101,15 @@ class Node:
         stats.bytes_out = self._core.outbox.size_bytes
         return stats
 
+    @property
+    def keyring(self) -> Keyring:
+        """The keys that are valid now."""
+        return self._core.sealer.keyring
+
+    def rekey(self, keyring: Keyring) -> None:
+        """Use other keys from the next datagram and stream on."""
+        self._core.sealer.rekey(keyring)
+
     def peers(self) -> list[Peer]:
         """All other peers, dead ones too; to be read only."""
         return sorted(self._core.members, key=lambda peer: peer.name)
@@ -104,6 +117,12 @@ class Node:
     def peer(self, name: str) -> Peer | None:
         """One other peer; to be read only."""
         return self._core.members.get(name)
+
+    def whereabouts(self) -> list[Address]:
+        """Where others are or were, but for those that left."""
+        members = self._core.members
+        graves = [(grave.host, grave.port) for _, grave in members.graves() if not grave.left]
+        return [*(peer.addr for peer in members), *graves]
 
     def seeds(self) -> dict[Address, str]:
         """Where to join, each with the name of the peer that it led to, maybe this one itself; "" before."""
@@ -184,9 +203,9 @@ class Node:
         """The next bytes to write; empty when there are none for now. At most a frame of 1 MiB at a time."""
         return self._links.data(number, now)
 
-    def stream_closed(self, number: int, now: float, why: str = "") -> None:
-        """A stream is gone, or a Dial failed, and then maybe it is known why."""
-        self._links.closed(number, now, why)
+    def stream_closed(self, number: int, now: float, why: str = "", *, nobody_listens: bool = False) -> None:
+        """A stream is gone, or a Dial failed, and then maybe it is known why; `nobody_listens`: the host said so."""
+        self._links.closed(number, now, why, nobody_listens=nobody_listens)
         self._arm()
 
     # Time and events.
@@ -202,6 +221,7 @@ class Node:
         if due is not None and now - due > OVERSLEPT_S:
             self._prober.overslept()
             self._standing.overslept(now - due)
+            self._vigil.overslept(now - due)
         while (name := core.timers.pop(now)) is not None:
             if not core.muted or name == _LEAVE:
                 self._on_timer[name[0]](name[1] if len(name) > 1 else None, now)
@@ -212,9 +232,11 @@ class Node:
         return self._core.next_event()
 
     def _arm(self) -> None:
-        due = None if self._core.muted else self._core.rumors.due()
-        if due is not None and self._core.timers.at(_RUMORS) != due:
-            self._core.timers.set(_RUMORS, due)
+        rumors, timers = self._core.rumors, self._core.timers
+        if len(rumors) and not self._core.muted:
+            due = rumors.due()
+            if due is not None and timers.at(_RUMORS) != due:
+                timers.set(_RUMORS, due)
 
     def _timer_table(self) -> dict[str, Callable[[Any, float], None]]:
         """What each kind of timer is for; a timer's name is its kind and what it is about."""
@@ -226,6 +248,8 @@ class Node:
             "publish": lambda _, now: self._spread.publish(now),
             "pull": self._spread.pull,
             "suspicion": standing.suspicion_over,
+            "vigil": self._vigil.ask,
+            "verdict": self._vigil.judge,
             "rival": lambda _, now: standing.check_rival(now),
             "request": self._requests.again,
             "name": links.check_name,

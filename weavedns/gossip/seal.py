@@ -6,10 +6,14 @@ randomness: what is random is drawn from the source that is handed in.
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import sha256
+from struct import Struct
 from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
@@ -19,7 +23,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from weavedns.errors import PeerError
-from weavedns.gossip.message import MAX_DATAGRAM_BYTES, MAX_NAME
+from weavedns.gossip.message import MAX_DATAGRAM_BYTES, MAX_NAME, PEER_NAME
 
 MAGIC = b"WD"
 PROTOCOL = 1
@@ -31,9 +35,13 @@ SCRYPT_R = 8
 SCRYPT_P = 1
 # Peers times the boots and incarnations of each that are in use at a time.
 MAX_CACHED_CIPHERS = 4_096
-_PREFIX_BYTES = 5
-_NUMBERS_BYTES = 24
+TERMS_BYTES = 4
+_FIXED_BYTES = 5
+_PREFIX_BYTES = _FIXED_BYTES + TERMS_BYTES
+_NUMBERS = Struct(">QQQ")
+_NUMBERS_BYTES = _NUMBERS.size
 _NONCE_PAD = bytes(4)
+_PEER_NAME = re.compile(PEER_NAME)
 
 
 class Rejection(StrEnum):
@@ -42,11 +50,12 @@ class Rejection(StrEnum):
     MALFORMED = "malformed"
     PLAINTEXT = "plaintext although this cluster has a password"
     ENCRYPTED = "encrypted although no password is set here"
-    UNKNOWN_KEY = "sealed with another password"
+    UNKNOWN_KEY = "sealed with another password, or for another --cluster"
     OTHER_VERSION = "of another version of the peer protocol: run the same release of weavedns on all hosts"
     FORGED = "forged or damaged"
     REPLAYED = "a repetition"
     CHALLENGED = "from a boot that has yet to prove itself"
+    OTHER_TERMS = "of a cluster with other settings: all peers need the same --cluster, --domain and --range"
     TOO_MANY = "too many from one source"
 
 
@@ -81,6 +90,13 @@ class Key:
         return cls(master, number)
 
 
+@lru_cache(maxsize=4096)
+def sender_name(raw: bytes) -> str | None:
+    """The peer name in a header; None when it is not one."""
+    name = raw.decode("latin-1")
+    return name if len(name) <= MAX_NAME and _PEER_NAME.match(name) else None
+
+
 def derive(master: bytes, info: bytes, *, salt: bytes | None = None) -> bytes:
     """32 bytes of HKDF-SHA256 (RFC 5869)."""
     return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=salt, info=info).derive(master)
@@ -94,27 +110,41 @@ class Keyring:
 
     @classmethod
     def from_passwords(cls, passwords: tuple[str, ...], cluster: str) -> Keyring:
-        """One key for each password, the one to seal with first; raises PeerError for one chance in 255."""
+        """One key for each password, the one to seal with first; raises PeerError when two are the same."""
         keys = tuple(Key.from_password(password, cluster) for password in passwords)
-        if len({key.number for key in keys}) < len(keys):
-            raise PeerError("the two passwords cannot be told apart on the wire; choose another new one")
+        if len(set(keys)) < len(keys):
+            raise PeerError("the two passwords are the same: give one, or choose another new one")
         return cls(keys)
 
     def numbered(self, number: int) -> list[Key]:
-        """The keys that go by `number`: one, but for chance."""
+        """The keys that go by `number`: by chance (1 in 255) two, and then each is tried."""
         return [key for key in self.keys if key.number == number]
 
 
-class Sealer:
-    """Seals the datagrams of one sender and opens everybody's."""
+def terms_digest(cluster: str, terms: Mapping[str, str]) -> bytes:
+    """Four bytes by which datagrams of a cluster with other terms are told apart; no secret."""
+    said = [cluster, *(part for term in sorted(terms.items()) for part in term)]
+    return sha256(b"weavedns terms" + b"".join(b"\0" + each.encode() for each in said)).digest()[:TERMS_BYTES]
 
-    def __init__(self, keyring: Keyring, sender: str, incarnation: int, boot: int) -> None:
+
+class Sealer:
+    """Seals the datagrams of one sender and opens those of everybody who has the same `terms`."""
+
+    def __init__(
+        self, keyring: Keyring, sender: str, incarnation: int, boot: int, terms: bytes | None = None
+    ) -> None:
+        self._terms = terms_digest("weave", {}) if terms is None else terms
         self._keyring = keyring
         self._sender = sender
         self._boot = boot
         self._counter = 0
         self._ciphers: OrderedDict[bytes, ChaCha20Poly1305] = OrderedDict()
         self.restart(incarnation)
+
+    @property
+    def keyring(self) -> Keyring:
+        """The keys that are valid now."""
+        return self._keyring
 
     @property
     def secure(self) -> bool:
@@ -128,18 +158,25 @@ class Sealer:
 
     def restart(self, incarnation: int) -> None:
         """Seal as a new incarnation from here on; the counter goes on."""
+        self._incarnation = incarnation
         key = self._keyring.keys[0] if self._keyring.keys else None
         name = self._sender.encode()
         self._prefix = b"".join(
             (
                 MAGIC,
                 bytes((PROTOCOL, key.number if key else PLAIN, len(name))),
+                self._terms,
                 name,
                 incarnation.to_bytes(8, "big"),
                 self._boot.to_bytes(8, "big"),
             )
         )
         self._cipher = self._cipher_for(key, self._prefix[_PREFIX_BYTES:]) if key else None
+
+    def rekey(self, keyring: Keyring) -> None:
+        """Seal and open with other keys from here on; as the counter goes on, a key may come back."""
+        self._keyring = keyring
+        self.restart(self._incarnation)
 
     def seal(self, body: bytes) -> bytes:
         """One datagram around a body."""
@@ -152,29 +189,19 @@ class Sealer:
 
     def open(self, data: bytes) -> tuple[Header, bytes] | Rejection:
         """The header and the body of a datagram, when it was sealed with one of the keys."""
-        if len(data) > MAX_DATAGRAM_BYTES or len(data) < _PREFIX_BYTES or data[:3] != MAGIC + bytes((PROTOCOL,)):
-            other = len(data) >= _PREFIX_BYTES and data[:2] == MAGIC and data[2] != PROTOCOL
-            return Rejection.OTHER_VERSION if other else Rejection.MALFORMED
+        if not _PREFIX_BYTES <= len(data) <= MAX_DATAGRAM_BYTES or data[:2] != MAGIC:
+            return Rejection.MALFORMED
+        if data[2] != PROTOCOL or data[_FIXED_BYTES:_PREFIX_BYTES] != self._terms:
+            return Rejection.OTHER_VERSION if data[2] != PROTOCOL else Rejection.OTHER_TERMS
         number, size = data[3], data[4]
         end = _PREFIX_BYTES + size + _NUMBERS_BYTES
-        if not 0 < size <= MAX_NAME or len(data) < end:
+        sender = sender_name(data[_PREFIX_BYTES : _PREFIX_BYTES + size])
+        if len(data) < end or sender is None:
             return Rejection.MALFORMED
-        try:
-            sender = data[_PREFIX_BYTES : _PREFIX_BYTES + size].decode("ascii")
-        except UnicodeDecodeError:
-            return Rejection.MALFORMED
-        at = end - _NUMBERS_BYTES
-        header = Header(
-            sender,
-            int.from_bytes(data[at : at + 8], "big"),
-            int.from_bytes(data[at + 8 : at + 16], "big"),
-            int.from_bytes(data[at + 16 : end], "big"),
-        )
-        if number == PLAIN:
-            return Rejection.PLAINTEXT if self.secure else (header, data[end:])
-        if not self.secure:
-            return Rejection.ENCRYPTED
-        body = self._decrypt(number, data, end)
+        header = Header(sender, *_NUMBERS.unpack_from(data, end - _NUMBERS_BYTES))
+        if (number == PLAIN) == self.secure:
+            return Rejection.PLAINTEXT if self.secure else Rejection.ENCRYPTED
+        body = self._decrypt(number, data, end) if self.secure else data[end:]
         return body if isinstance(body, Rejection) else (header, body)
 
     def _decrypt(self, number: int, data: bytes, end: int) -> bytes | Rejection:

@@ -6,33 +6,34 @@ Holds what it knows about senders in bounded tables; never opens a packet.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from hashlib import blake2b
 
 from weavedns.gossip.message import NONCE_BYTES
-from weavedns.gossip.seal import Header, Rejection
 
 WINDOW = 1_024
 MAX_SENDERS = 4_096
-MAX_PENDING = 256
-PENDING_S = 5.0
-HELD_PACKETS = 4
+# A challenge can be answered for so long, and for as long again.
+CHALLENGE_S = 5.0
+SECRET_BYTES = 32
 MAX_SOURCES = 4_096
 PACKETS_PER_S = 2_000.0
 BURST_PACKETS = 4_000.0
 
-Address = tuple[str, int]
+# A sender's name and its boot id.
 Who = tuple[str, int]
 
 
 class Window:
-    """Which of the last 1,024 counters of a sender have been seen (RFC 4303 section 3.4.3)."""
+    """Which of the last 1,024 counters of a sender have been seen (RFC 4303 section 3.4.3).
+
+    It begins at the counter of the packet that proved the boot: whatever is older may be a recording.
+    """
 
     __slots__ = ("_bits", "_top")
 
-    def __init__(self) -> None:
-        self._top = 0
-        self._bits = 0
+    def __init__(self, top: int = 0) -> None:
+        self._top = top
+        self._bits = (1 << WINDOW) - 1
 
     def accept(self, counter: int) -> bool:
         """Whether `counter` is new and not too old; it counts as seen from here on."""
@@ -51,66 +52,38 @@ class Window:
         return True
 
 
-@dataclass(slots=True)
-class _Pending:
-    nonce: bytes
-    until: float
-    held: list[tuple[Header, bytes, Address]] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Prove:
-    """Send this nonce as a challenge; the packet is kept for a moment."""
-
-    nonce: bytes
-
-
 class Sessions:
     """The boots that have proved to be there now."""
 
-    def __init__(self, random_bytes: Callable[[int], bytes]) -> None:
-        self._random_bytes = random_bytes
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
         self._windows: OrderedDict[Who, Window] = OrderedDict()
-        self._pending: OrderedDict[Who, _Pending] = OrderedDict()
 
-    def check(self, header: Header, body: bytes, addr: Address, now: float) -> Prove | Rejection | None:
-        """None: let it in. Prove: its boot is unknown; the packet waits for the answer to a challenge."""
-        who = (header.sender, header.boot)
+    def accept(self, who: Who, counter: int) -> bool | None:
+        """Whether a packet is no repetition; None: its boot has to prove itself first."""
         window = self._windows.get(who)
-        if window is not None:
-            self._windows.move_to_end(who)
-            return None if window.accept(header.counter) else Rejection.REPLAYED
-        pending = self._pending.get(who)
-        if pending is None or pending.until <= now:
-            pending = self._pending[who] = _Pending(self._random_bytes(NONCE_BYTES), now + PENDING_S)
-            self._pending.move_to_end(who)
-            if len(self._pending) > MAX_PENDING:
-                self._pending.popitem(last=False)
-        if len(pending.held) < HELD_PACKETS:
-            pending.held.append((header, body, addr))
-        return Prove(pending.nonce)
+        if window is None:
+            return None
+        self._windows.move_to_end(who)
+        return window.accept(counter)
 
-    def answered(self, header: Header, nonce: bytes, now: float) -> list[tuple[Header, bytes, Address]]:
-        """The packets that waited for this answer, when it is the right one."""
-        who = (header.sender, header.boot)
-        pending = self._pending.get(who)
-        if pending is None or pending.until <= now or pending.nonce != nonce:
-            return []
-        return self.admit(who)
+    def challenge(self, who: Who, now: float) -> bytes:
+        """What a boot has to repeat to be let in. Nothing is kept for it, so strangers cannot use anything up."""
+        return self._nonce(who, int(now // CHALLENGE_S))
 
-    def admit(self, who: Who) -> list[tuple[Header, bytes, Address]]:
-        """Let a boot in that has proved itself, and give back the packets that waited for that."""
-        if who not in self._windows:
-            self._windows[who] = Window()
-            if len(self._windows) > MAX_SENDERS:
-                self._windows.popitem(last=False)
-        pending = self._pending.pop(who, None)
-        window = self._windows[who]
-        return [each for each in pending.held if window.accept(each[0].counter)] if pending else []
+    def prove(self, who: Who, counter: int, nonce: bytes, now: float) -> bool:
+        """Whether packet `counter` of a boot has the answer; from there on the boot is listened to."""
+        epoch = int(now // CHALLENGE_S)
+        if nonce not in {self._nonce(who, epoch), self._nonce(who, epoch - 1)}:
+            return False
+        self._windows[who] = Window(counter)
+        if len(self._windows) > MAX_SENDERS:
+            self._windows.popitem(last=False)
+        return True
 
-    def knows(self, who: Who) -> bool:
-        """Whether a boot has proved itself."""
-        return who in self._windows
+    def _nonce(self, who: Who, epoch: int) -> bytes:
+        text = f"{who[0]} {who[1]} {epoch}".encode()
+        return blake2b(text, digest_size=NONCE_BYTES, key=self._secret).digest()
 
 
 class Rates:

@@ -13,15 +13,30 @@ from weavedns.gossip.events import (
     FactsChanged,
     NameConflict,
     PeerCleared,
+    PeerDown,
     PeerJoined,
     PeerLeft,
     PeerLost,
+    PeerMoved,
     PeerReturned,
     PeerSuspected,
 )
 from weavedns.gossip.membership import Move, Moved, Peer
-from weavedns.gossip.message import Alive, Dead, Leave, NameTaken, Ping, Row, State, Statement, Suspect
+from weavedns.gossip.message import (
+    MAX_COUNT,
+    MAX_REBUTTAL,
+    Alive,
+    Dead,
+    Leave,
+    NameTaken,
+    Ping,
+    Row,
+    State,
+    Statement,
+    Suspect,
+)
 from weavedns.gossip.spread import Spread
+from weavedns.gossip.vigil import Vigil
 
 # How long the holder of a name has to show that it is still there.
 NAME_CHECK_S = 1.0
@@ -43,6 +58,7 @@ class Standing:
         self._gone = gone
         self.probe: Callable[[str, float], None] = _no_probe
         self.worse: Callable[[int], None] = lambda _by: None
+        self.vigil: Vigil
         # The name of this node said to be elsewhere: at which address, how often asked, and the incarnation heard.
         self._rival: tuple[Address, int, int] | None = None
 
@@ -121,8 +137,10 @@ class Standing:
         self.on_statement(Leave(name, peer.incarnation), now)
 
     def jump(self, heard: int, now: float) -> None:
-        """Publish anew as an incarnation above `heard`."""
+        """Publish anew as an incarnation above `heard`; one with nothing above it is not taken seriously."""
         core = self._core
+        if heard > MAX_COUNT - (1 << JUMP_BITS):
+            return
         # Not just one higher: an earlier life that few have heard of may have jumped from the same number.
         core.incarnation = max(core.incarnation, heard) + 1 + core.rng.getrandbits(JUMP_BITS)
         core.rebuttal = 0
@@ -190,6 +208,9 @@ class Standing:
 
     def _rebut(self, said: Suspect | Dead, now: float, addr: Address | None) -> None:
         core = self._core
+        if said.rebuttal == MAX_REBUTTAL:
+            self.jump(core.incarnation, now)
+            return
         if said.rebuttal >= core.rebuttal:
             core.rebuttal = said.rebuttal + 1
             self.worse(1)
@@ -222,37 +243,58 @@ class Standing:
 
     def _act(self, moved: Moved, now: float) -> None:
         core, peer = self._core, moved.peer
-        if peer.suspicion is None:
-            core.timers.cancel(("suspicion", peer.name))
+        self._settle(moved)
         match moved.move:
             case Move.JOINED | Move.RESTARTED:
                 core.tell(PeerJoined(peer.name, peer.addr, moved.move is Move.RESTARTED))
                 self._want_records(peer, now)
             case Move.SUSPECTED:
                 core.tell(PeerSuspected(peer.name, peer.accuser))
+                self.vigil.begin(peer, now)
                 self._confirm(peer, now)
                 self._arm(peer)
             case Move.CONFIRMED:
                 self._arm(peer)
+            case Move.CHANGED:
+                core.tell(PeerMoved(peer.name))
             case Move.CLEARED:
+                core.stats.suspicions_cleared += 1
                 core.tell(PeerCleared(peer.name))
             case Move.RETURNED:
+                core.stats.returns += 1
                 core.changed(core.catalog.unhide(peer.name))
                 core.tell(PeerReturned(peer.name))
                 core.tell(FactsChanged(peer.name))
                 self._want_records(peer, now)
             case Move.DIED:
                 core.stats.deaths += 1
-                core.changed(core.catalog.hide(peer.name))
-                core.tell(PeerLost(peer.name))
-                core.tell(FactsChanged(peer.name))
                 self._gone(peer.name)
+                self.vigil.begin(peer, now)
             case Move.LEFT:
                 core.changed(core.catalog.forget(peer.name))
                 self._spread.forget(peer.name)
                 core.tell(PeerLeft(peer.name))
                 core.tell(FactsChanged(peer.name))
                 self._gone(peer.name)
+
+    def _settle(self, moved: Moved) -> None:
+        """End what was under way about a peer and is decided now."""
+        peer = moved.peer
+        if peer.suspicion is None:
+            self._core.timers.cancel(("suspicion", peer.name))
+        if peer.state is State.ALIVE or moved.move is Move.LEFT:
+            self.vigil.end(peer.name)
+
+    def hide(self, peer: Peer) -> None:
+        """A peer and its host are gone: its names are not answered any more."""
+        core = self._core
+        core.changed(core.catalog.hide(peer.name))
+        core.tell(PeerLost(peer.name))
+        core.tell(FactsChanged(peer.name))
+
+    def keep(self, peer: Peer) -> None:
+        """A peer's daemon is gone, but its host is there: its names are answered on."""
+        self._core.tell(PeerDown(peer.name))
 
     def _want_records(self, peer: Peer, now: float) -> None:
         core = self._core

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from weavedns.errors import PeerWireError
 from weavedns.gossip.message import MAX_FRAME_BYTES, MAX_NAME
-from weavedns.gossip.seal import PLAIN, PROTOCOL, TAG_BYTES, Header, Key, Keyring, Rejection, derive
+from weavedns.gossip.seal import PLAIN, PROTOCOL, TAG_BYTES, Header, Key, Keyring, Rejection, derive, sender_name
 
 STREAM_MAGIC = b"WS"
 PUBLIC_BYTES = 32
@@ -53,8 +53,8 @@ class Stream:
         self._out = bytearray()
         self._waiting: list[bytes] = []
         self._hello = b""
-        self._seal: ChaCha20Poly1305 | None = None
-        self._open: ChaCha20Poly1305 | None = None
+        # The ciphers to seal and to open with: one pair, or two until the first frame shows which key the other has.
+        self._ciphers: list[tuple[ChaCha20Poly1305, ChaCha20Poly1305]] = []
         self._sent = 0
         self._received = 0
         self.peer: Header | None = None
@@ -68,15 +68,15 @@ class Stream:
 
     def send(self, body: bytes) -> None:
         """Queue one frame."""
-        if self.peer is None:
+        if self.peer is None or len(self._ciphers) > 1:
             self._waiting.append(body)
             return
-        size = len(body) + (TAG_BYTES if self._seal else 0)
+        size = len(body) + (TAG_BYTES if self._ciphers else 0)
         if size > MAX_FRAME_BYTES:
             raise PeerWireError(f"a frame of {size} bytes is too long to be sent; the bound is {MAX_FRAME_BYTES}")
         length = size.to_bytes(LENGTH_BYTES, "big")
-        if self._seal:
-            body = self._seal.encrypt(self._sent.to_bytes(_NONCE_BYTES, "big"), body, length)
+        for seal, _ in self._ciphers:
+            body = seal.encrypt(self._sent.to_bytes(_NONCE_BYTES, "big"), body, length)
         self._sent += 1
         self._out += length
         self._out += body
@@ -112,13 +112,27 @@ class Stream:
         return frames
 
     def _decrypt(self, body: bytes, length: bytes) -> bytes:
-        if self._open:
-            try:
-                body = self._open.decrypt(self._received.to_bytes(_NONCE_BYTES, "big"), body, length)
-            except InvalidTag as exc:
-                raise RefusedError(Rejection.FORGED) from exc
+        if self._ciphers:
+            body = self._try_ciphers(self._received.to_bytes(_NONCE_BYTES, "big"), body, length)
         self._received += 1
         return body
+
+    def _try_ciphers(self, nonce: bytes, body: bytes, length: bytes) -> bytes:
+        for pair in self._ciphers:
+            try:
+                opened = pair[1].decrypt(nonce, body, length)
+            except InvalidTag:
+                continue
+            if len(self._ciphers) > 1:
+                self._ciphers = [pair]
+                self._send_waiting()
+            return opened
+        raise RefusedError(Rejection.FORGED)
+
+    def _send_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for body in waiting:
+            self.send(body)
 
     def _say_hello(self, key: Key | None) -> None:
         name = self._me.sender.encode()
@@ -155,17 +169,14 @@ class Stream:
             return False
         hello = bytes(self._in[:end])
         del self._in[:end]
-        try:
-            sender = hello[_PREFIX_BYTES:name_end].decode("ascii")
-        except UnicodeDecodeError as exc:
-            raise RefusedError(Rejection.MALFORMED) from exc
+        sender = sender_name(hello[_PREFIX_BYTES:name_end])
+        if sender is None:
+            raise RefusedError(Rejection.MALFORMED)
         incarnation = int.from_bytes(hello[name_end : name_end + 8], "big")
         boot = int.from_bytes(hello[name_end + 8 : name_end + 16], "big")
         self._agree(number, hello)
         self.peer = Header(sender, incarnation, boot, 0)
-        waiting, self._waiting = self._waiting, []
-        for body in waiting:
-            self.send(body)
+        self._send_waiting()
         return True
 
     def _agree(self, number: int, hello: bytes) -> None:
@@ -174,6 +185,9 @@ class Stream:
                 self._say_hello(None)
             return
         keys = self._keyring.numbered(number)
+        if self._initiator:
+            # It seals with its first key from its first frame on, so that is the one that the other has to have.
+            keys = [key for key in keys if key == self._keyring.keys[0]]
         if not keys:
             raise RefusedError(Rejection.UNKNOWN_KEY)
         if not self._initiator:
@@ -185,5 +199,10 @@ class Stream:
         both = self._hello + hello if self._initiator else hello + self._hello
         info = b"weavedns stream " + sha256(both).digest()
         out, back = (b" initiator", b" responder") if self._initiator else (b" responder", b" initiator")
-        self._seal = ChaCha20Poly1305(derive(shared, info + out, salt=keys[0].master))
-        self._open = ChaCha20Poly1305(derive(shared, info + back, salt=keys[0].master))
+        self._ciphers = [
+            (
+                ChaCha20Poly1305(derive(shared, info + out, salt=key.master)),
+                ChaCha20Poly1305(derive(shared, info + back, salt=key.master)),
+            )
+            for key in keys
+        ]

@@ -117,7 +117,8 @@ class Conversation:
     def _vector(self) -> Vector:
         core = self._core
         rows = [self._row(core.me(), State.ALIVE)]
-        rows += [self._row(peer.alive(), peer.state) for peer in core.members]
+        # Whoever hears only now of a peer whose names are kept is to take it in, and look for itself.
+        rows += [self._row(peer.alive(), State.SUSPECT if peer.host_there else peer.state) for peer in core.members]
         return Vector(rows[:MAX_OWNERS])
 
     def _row(self, peer: Alive, state: State) -> Row:

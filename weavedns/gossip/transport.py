@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from weavedns.errors import ListenError, PeerError
 from weavedns.gossip.events import Address, Event, RecordsChanged, ReplyCame, RequestCame, RequestFailed
 from weavedns.gossip.links import Close, Dial, Send
+from weavedns.gossip.message import MAX_REQUEST_BYTES
 from weavedns.gossip.node import Node
 from weavedns.gossip.requests import DEFAULT_TIMEOUT_S
 
@@ -209,7 +210,8 @@ class Transport:
                 body = await self._on_request(event.peer, event.kind, event.body)
             self._node.reply(event.number, body)
         except PeerError as exc:
-            self._node.reply(event.number, str(exc).encode(), failed=True)
+            # However long the name that it repeats.
+            self._node.reply(event.number, str(exc).encode()[:MAX_REQUEST_BYTES], failed=True)
         except TimeoutError:
             self._node.reply(event.number, b"it took too long there", failed=True)
         self._pump()
@@ -270,7 +272,9 @@ class Transport:
         except (OSError, TimeoutError) as exc:
             log.debug("no stream to %s: %s", addr, exc)
             self._gone(
-                link, why=f"it cannot be reached: {exc.strerror if isinstance(exc, OSError) else ''}".rstrip(": ")
+                link,
+                why=f"it cannot be reached: {exc.strerror if isinstance(exc, OSError) else ''}".rstrip(": "),
+                nobody_listens=isinstance(exc, ConnectionRefusedError),
             )
             return
         self._node.stream_opened(link, writer.get_extra_info("peername")[:2])
@@ -325,9 +329,9 @@ class Transport:
                     await connection.wanted.wait()
         writer.close()
 
-    def _gone(self, link: int, why: str = "") -> None:
+    def _gone(self, link: int, why: str = "", *, nobody_listens: bool = False) -> None:
         del self._connections[link]
-        self._node.stream_closed(link, self._now(), why)
+        self._node.stream_closed(link, self._now(), why, nobody_listens=nobody_listens)
         self._pump()
 
 

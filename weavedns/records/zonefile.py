@@ -40,9 +40,9 @@ _UNIT_S = {"w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1, "": 1}
 _CLASS = re.compile(r"IN|CH|HS|CS|CLASS[0-9]{1,5}", re.IGNORECASE)
 _OUR_CLASS = frozenset({"IN", "CLASS1"})
 _DNAME = 39
-_ELSEWHERE = frozenset({RecordType.NS, _DNAME})
 # RFC 6895 section 3.1: these are asked for or describe a message, and no zone holds them.
 _NEVER_HELD = frozenset({0, RecordType.OPT, *range(128, 256)})
+_WILDCARD = b"\1*"
 _SOA_FIELDS = 7
 _HOST = frozenset({RecordType.A, RecordType.AAAA})
 _LOCALHOST = names.parse("localhost.")
@@ -55,13 +55,11 @@ def check_supported(name: bytes, rtype: int) -> None:
         raise RecordError(f"{type_name(rtype)} is never held as a record; use A, AAAA, SRV and so on")
     if rtype == RecordType.SOA:
         raise RecordError("SOA stands at the domain itself and the server makes its own; remove it")
-    if rtype in _ELSEWHERE:
-        # Its answer would be a referral, which the libraries that ask here do not follow.
-        what = "DNAME" if rtype == _DNAME else "NS"
-        raise RecordError(
-            f"{what} hands names to another server, and who asks here does not go there; "
-            f"give {names.render(name)} and the names under it the addresses themselves"
-        )
+    if rtype == _DNAME:
+        raise RecordError(f"DNAME is not served; give {names.render(name)} and the names under it CNAME records")
+    if rtype == RecordType.NS and name.startswith(_WILDCARD):
+        # RFC 4592 section 4.2: nobody knows what that would mean.
+        raise RecordError(f"{names.render(name)} is a wildcard, which hands no names to others; name each one")
 
 
 def parse(

@@ -11,9 +11,10 @@ from weavenet.control import Client
 # The settings file is shared with `weavedns`, whose `launch` has these keys.
 _DAEMON_KEYS = frozenset(
     {
-        "advertise", "allow_forward", "allow_query", "attach", "dns_address", "dns_subnet", "domain", "forward",
-        "http", "listen", "log_level", "name", "no_http", "no_network", "overlay_port", "password", "password_file",
-        "port", "profile", "range", "state_dir", "subnet", "ttl", "upstream", "zones",
+        "advertise", "allow_forward", "allow_query", "attach", "cluster", "dns_address", "dns_subnet", "domain",
+        "forward", "http", "listen", "log_level", "max_peer_records", "name", "no_http", "no_network", "overlay_port",
+        "password", "password_file", "peers", "port", "profile", "range", "state_dir", "subnet", "ttl", "upstream",
+        "zones",
     }
 )  # fmt: skip
 

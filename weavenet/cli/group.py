@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeGuard, TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -17,6 +18,9 @@ from weavenet.errors import WeaveNetError
 
 DEFAULT_CONFIG = Path("/etc/weavedns/weavedns.toml")
 ENV_PREFIX = "WEAVEDNS_"
+
+# What a write to a full disk, or one past a limit, ends with.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -46,11 +50,16 @@ def setting(flag: str, *more: str, **attributes: Any) -> Callable[[Command], Com
     return click.option(flag, *more, envvar=variable, show_envvar=True, **attributes)
 
 
+def listed_argument(name: str, **attributes: Any) -> Callable[[Command], Command]:
+    """An argument that may be given again and, as `setting`, has an environment variable and a key in the file."""
+    return click.argument(name, nargs=-1, envvar=ENV_PREFIX + name.upper(), **attributes)
+
+
 class Group(click.Group):
     """A command group that reads the settings file first and tells its package's errors in one line, exit code 1.
 
-    The file's keys are the long flags of what `setting` made for the group's commands, with `-` or `_`; flags beat
-    the environment, which beats the file.
+    The file's keys are the long flags of what `setting` made for the group's commands, and the names of what
+    `listed_argument` made, with `-` or `_`; the command line beats the environment, which beats the file.
     """
 
     def __init__(
@@ -87,51 +96,62 @@ class Group(click.Group):
             return super().invoke(ctx)
         except BrokenPipeError:
             # The reader of a listing went away, as `head` does: nothing to tell, also not when Python ends.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _give_output_up()
             ctx.exit(0)
+        except OSError as exc:
+            if exc.errno not in _NO_ROOM or exc.filename is not None:
+                raise
+            _give_output_up()
+            raise click.ClickException(f"the output cannot be written: {exc.strerror}; make room for it") from exc
         except self._errors as exc:
             raise click.ClickException(" ".join(str(exc).split())) from exc
 
-    def _settings(self) -> Iterator[click.Option]:
+    def _settings(self) -> Iterator[click.Parameter]:
         for command in self.commands.values():
             yield from filter(_is_setting, command.params)
 
 
-def _is_setting(param: click.Parameter) -> TypeGuard[click.Option]:
-    return isinstance(param, click.Option) and param.envvar is not None
+def _give_output_up() -> None:
+    """Let nothing that is still to be written be a second error when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _key(option: click.Option) -> str:
-    """The key of an option in the settings file: its long flag, whatever the command calls the value."""
-    return next(opt for opt in option.opts if opt.startswith("--")).lstrip("-").replace("-", "_")
+def _is_setting(param: click.Parameter) -> bool:
+    return param.envvar is not None
+
+
+def _key(param: click.Parameter) -> str:
+    """The key in the settings file: the long flag, whatever the command calls the value, or an argument's name."""
+    return max(param.opts, key=len).lstrip("-").replace("-", "_")
 
 
 def _defaults(command: click.Command, values: Mapping[str, Any], path: Path) -> dict[str, Any]:
     return {
-        option.name or "": _checked(option, values[_key(option)], path)
-        for option in filter(_is_setting, command.params)
-        if _key(option) in values
+        param.name or "": _checked(param, values[_key(param)], path)
+        for param in filter(_is_setting, command.params)
+        if _key(param) in values
     }
 
 
-def _checked(option: click.Option, value: Any, path: Path) -> Any:
+def _checked(option: click.Parameter, value: Any, path: Path) -> Any:
     """The value of a key, when it is of the kind that the option takes; a list of one needs no brackets."""
-    each = value if option.multiple and isinstance(value, list) else [value]
+    several = option.multiple or option.nargs == -1
+    each = value if several and isinstance(value, list) else [value]
     wanted: type = str
     kind = "a text in quotes"
-    if option.is_flag:
+    if isinstance(option, click.Option) and option.is_flag:
         wanted, kind = bool, "true or false"
     elif option.type is click.INT:
         wanted, kind = int, "a whole number"
     if any(type(one) is not wanted for one in each):
-        more = ", or a list of them" if option.multiple else ""
+        more = ", or a list of them" if several else ""
         raise SettingsFileError(f"{path}: {_key(option).replace('_', '-')} = {value!r} is wrong; write {kind}{more}")
     try:
         for one in each:
             option.type.convert(one, option, None)
     except click.BadParameter as exc:
         raise SettingsFileError(f"{path}: {_key(option).replace('_', '-')}: {exc.message}") from exc
-    return each if option.multiple else value
+    return each if several else value
 
 
 def _read(path: Path, *, must_exist: bool, keys: frozenset[str]) -> dict[str, Any]:

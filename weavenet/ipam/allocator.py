@@ -16,7 +16,7 @@ from weavenet.ipam import claims
 from weavenet.ipam.claims import DNS_HOLDER, Claim, Conflict, ForeignClaims
 from weavenet.ipam.gifts import to_give
 from weavenet.ipam.ring import Owner, Ring
-from weavenet.ipam.runs import Run, free_runs
+from weavenet.ipam.runs import Run, choosable, free_runs, is_odd, less
 from weavenet.ipam.space import Space
 
 # Long enough for a restart, short enough that a small subnet does not fill up with the dead.
@@ -166,24 +166,24 @@ class Allocator:
     def conflicts(self) -> list[Conflict]:
         """The addresses in use here that are in use on another host too, lowest first."""
         return [
-            Conflict(claim.interface.ip, (self._label(claim), *users))
+            Conflict(claim.interface.ip, (self._label(claim), *users), dns=claim.holder == DNS_HOLDER)
             for number, claim in sorted(self._claims.items())
             if claim.held_until is None and (users := self._users_elsewhere(number))
         ]
 
-    def donate(self, to: Owner, subnet: IPv4Network, now: float) -> bool:
-        """Give some free addresses of a subnet to another peer, unless it has some; whether it has some then.
+    def donate(self, to: Owner, subnet: IPv4Network, known: Iterable[Run], now: float) -> None:
+        """Give some free addresses of a subnet to another peer that has none there.
 
-        Half of the largest free stretch; of the DNS subnet also the lowest free address. Raises RingError.
+        Half of the largest free stretch; of the DNS subnet also the lowest free address. Nothing while it owns free
+        addresses that are not among those that it says it owns, `known`: an earlier gift did not get there. What it
+        knows of and does not count as free is in use as far as it has heard. Raises RingError.
         """
-        if self._ring is None or not self._ring:
-            return False
-        runs = self._runs(subnet)
-        if free_runs(self._ring.owned(runs, to), self._taken(now)):
-            return True
-        gifts = to_give(free_runs(self._ring.owned(runs), self._taken(now)), lowest=subnet == self.space.dns_subnet)
-        self._ring.give(to, gifts)
-        return bool(gifts)
+        if self._ring is None:
+            return
+        runs, taken = self._runs(subnet), self._taken(now)
+        if not choosable(free_runs(less(self._ring.owned(runs, to), known), taken)):
+            free = choosable(free_runs(self._ring.owned(runs), taken))
+            self._ring.give(to, to_give(free, lowest=subnet == self.space.dns_subnet))
 
     def wants(self, now: float) -> Wanted | None:
         """Whom to ask so that the next container finds an address; NoAddressError when nobody has a free one."""
@@ -237,13 +237,16 @@ class Allocator:
         taken = sorted(self.foreign)
         for owner, run in self._ring.owners(self._runs(subnet)) if self._ring else ():
             if self._ring and owner != self._ring.me:
-                size = sum(last - first + 1 for first, last in free_runs([run], taken))
+                size = sum(last - first + 1 for first, last in choosable(free_runs([run], taken)))
                 free[owner.name] = free.get(owner.name, 0) + size
         # DNS addresses stay low: whoever comes first in the subnet is asked first.
         order = list(free) if subnet == self.space.dns_subnet else sorted(free, key=lambda name: -free[name])
         owners = tuple(name for name in order if free[name])
         if not owners and (self._ring is None or self._ring.complete):
-            raise NoAddressError(f"no free address is left in {subnet}: detach a container or use another subnet")
+            cure = "detach a container or use another subnet"
+            if subnet == self.space.dns_subnet:
+                cure = "give all peers a larger --dns-subnet"
+            raise NoAddressError(f"no free address is left in {subnet}: {cure}")
         return Wanted(subnet, owners or tuple(order))
 
     def _runs(self, subnet: IPv4Network) -> list[Run]:
@@ -253,7 +256,7 @@ class Allocator:
         for first, last in self._ring.owned(runs) if self._ring is not None else runs:
             for number in range(first, last + 1):
                 known = self._claims.get(number)
-                if (known is None or not known.binds(now)) and number not in self.foreign:
+                if (known is None or not known.binds(now)) and number not in self.foreign and not is_odd(number):
                     return number
         return None
 

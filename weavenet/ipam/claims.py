@@ -48,13 +48,15 @@ class ForeignClaim:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """An address that is in use more than once, and by whom, in words, this host's first."""
+    """An address that is in use more than once, and by whom, in words, this host's first; `dns`: its DNS server."""
 
     address: IPv4Address
     users: tuple[str, ...]
+    dns: bool = False
 
     def __str__(self) -> str:
-        return f"{self.address} is in use by {' and by '.join(self.users)}: detach one of them and attach it anew"
+        cure = "launch one with another --dns-address" if self.dns else "detach one of them and attach it anew"
+        return f"{self.address} is in use by {' and by '.join(self.users)}: {cure}"
 
 
 def label(holder: str, name: str, host: str) -> str:

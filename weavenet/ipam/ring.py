@@ -131,8 +131,10 @@ class Ring:
         Safe when the peer never returns and all that it gave away is known here. Raises RingError for nothing.
         """
         left = tuple(each for each in self._stretches if each.owner.name == name and each.owner != self.me)
+        if not left and name == self.me.name:
+            raise RingError(f"{name} is this peer, and has all that it ever owned")
         if not left:
-            raise RingError(f"no peer named {name} is known to own addresses")
+            raise RingError(f"no peer named {name} is known to own addresses; 'weavenet status' lists those that do")
         taker = f"{self.me.name}/{self.me.life}"
         taken = [Stretch(each.first, each.last, self.me, Rank(each.rank.takeovers + 1, taker)) for each in left]
         self._put(taken)

@@ -12,6 +12,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
+# As many as there can be peers; whoever names more is not believed.
+MAX_MEMBERS = 2_048
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -45,9 +48,11 @@ class Seeding:
         return min(self.members)
 
     def learn(self, members: Iterable[str]) -> bool:
-        """Hear of members; whether any was new. They stay members until there is a ring."""
+        """Hear of members; whether any was new. They stay members until there is a ring; too many are not heard."""
         before = self.members
-        self.members |= frozenset(members)
+        together = before | frozenset(members)
+        if len(together) <= MAX_MEMBERS:
+            self.members = together
         return self.members != before
 
     def asked(self, by: str, members: Collection[str], waits_for: Collection[str], life: str) -> Reply:

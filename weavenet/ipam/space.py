@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Interface, IPv4Network
 
 from weavenet.endpoint import LONGEST_PREFIX, Explicit
 from weavenet.errors import EndpointError
 from weavenet.ipam.runs import Run, less
+
+# More than containers of one host ask for; of the others it is worked out each time.
+_SUBNETS_REMEMBERED = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +61,15 @@ class Space:
 
     def runs(self, subnet: IPv4Network) -> list[Run]:
         """Every address of a subnet that a container may have, as first and last number of each stretch of them."""
-        edges = [(int(each), int(each)) for each in (subnet.network_address, subnet.broadcast_address)]
-        dns = int(self.dns_subnet.network_address), int(self.dns_subnet.broadcast_address)
-        return less([(edges[0][0], edges[1][0])], [*edges, dns])
+        return list(_between_edges(subnet, self.dns_subnet))
 
     def dns_runs(self) -> list[Run]:
         """The same for the addresses that a DNS peer may have."""
         return [(int(self.dns_subnet.network_address) + 1, int(self.dns_subnet.broadcast_address) - 1)]
+
+
+@lru_cache(maxsize=_SUBNETS_REMEMBERED)
+def _between_edges(subnet: IPv4Network, apart: IPv4Network) -> tuple[Run, ...]:
+    """The addresses between the first and the last of a subnet without those of another."""
+    first, last = int(subnet.network_address), int(subnet.broadcast_address)
+    return tuple(less([(first + 1, last - 1)], [(int(apart.network_address), int(apart.broadcast_address))]))

@@ -15,15 +15,16 @@ from msgspec import Meta
 from weavenet.endpoint import LONGEST_PREFIX
 from weavenet.errors import RingWireError
 from weavenet.ipam.ring import MAX_RANK, MAX_STRETCHES, Owner, Rank, Stretch, Update
+from weavenet.ipam.seeding import MAX_MEMBERS
 
 MAX_NAME_BYTES = 255
 MAX_LIFE_BYTES = 64
-MAX_MEMBERS = 2048
 # A full ring of peers with names of usual length; gossip carries up to 1 MiB in one piece.
 MAX_BYTES = 1 << 20
 MAX_CLAIM_BYTES = 1024
 
-_Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_BYTES)]
+# Names are shown to people: no control characters, no blanks.
+_Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_BYTES, pattern=r"\A[!-~]+\Z")]
 _Life = Annotated[str, Meta(min_length=1, max_length=MAX_LIFE_BYTES)]
 _Taker = Annotated[str, Meta(max_length=MAX_NAME_BYTES + 1 + MAX_LIFE_BYTES)]
 _Number = Annotated[int, Meta(ge=0, lt=2**32)]

@@ -151,7 +151,9 @@ def test_launch_hands_its_settings_to_the_daemon(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(daemon, "main", lambda settings, level: launched.append((settings, level)))
     path = tmp_path / "own.toml"
     path.write_text('range = "10.32.0.0/16"\nno-http = true\nlisten = ["192.0.2.1"]\n')
-    flags = "--ttl 9 --zones /one --zones /two --log-level debug --attach none --state-dir /s --socket /run/s"
+    (tmp_path / "password").write_text("new\nold\n")
+    flags = f"--cluster shop --max-peer-records 5000 --password-file {tmp_path}/password "
+    flags += "--ttl 9 --zones /one --zones /two --log-level debug --attach none --state-dir /s --socket /run/s"
     result = call(f"weavedns --config {path} launch {flags}", env={"WEAVEDNS_DOMAIN": "shop.example"})
     assert result.exit_code == 0, result.output
     ((settings, level),) = launched
@@ -161,6 +163,8 @@ def test_launch_hands_its_settings_to_the_daemon(monkeypatch: pytest.MonkeyPatch
     assert settings.zones == (Path("/one"), Path("/two"))
     assert (settings.state_dir, settings.socket) == (Path("/s"), Path("/run/s"))
     assert settings.name == socket.gethostname()
+    assert (settings.cluster, settings.max_peer_records) == ("shop", 5000)
+    assert (settings.passwords, settings.password_file) == (("new", "old"), tmp_path / "password")
 
 
 @pytest.mark.parametrize(
@@ -253,6 +257,11 @@ def test_status_prints_the_text_as_it_is_or_the_report(fake: FakeDaemon) -> None
     fake.answers = ["all is well\n", "dns is well\n", {"dns": {"records": 3}}]
     assert call("weavedns status").output == "all is well\n"
     assert json.loads(call("weavedns status dns --format json").output) == {"records": 3}
+
+
+def test_the_status_of_peers_has_what_gossip_counted(fake: FakeDaemon) -> None:
+    fake.answers = ["peers: none\n", {"peers": [], "gossip": {"syncs": 3}, "dns": {}}]
+    assert json.loads(call("weavedns status peers --format json").output) == {"peers": [], "gossip": {"syncs": 3}}
 
 
 def test_stop_waits_until_nobody_answers(fake: FakeDaemon) -> None:

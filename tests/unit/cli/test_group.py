@@ -35,6 +35,12 @@ def brew(**given: Any) -> None:
 
 
 @tea.command()
+@group.listed_argument("guests")
+def invite(guests: tuple[str, ...]) -> None:
+    click.echo(" ".join(guests))
+
+
+@tea.command()
 @click.argument("kind")
 def spill(kind: str) -> None:
     raise {"net": WeaveNetError, "tea": TeaError, "bug": ZeroDivisionError}[kind]("in two\n  lines")
@@ -90,6 +96,20 @@ def test_the_file_gives_every_kind_of_value_under_either_spelling(default_file: 
     assert brewed()["no_milk"] is True
 
 
+def test_arguments_that_are_settings_come_from_the_line_or_else_the_environment_or_else_the_file(
+    default_file: Path,
+) -> None:
+    def invited(*args: str, env: Mapping[str, str] | None = None) -> list[str]:
+        return call("invite", *args, env=env).stdout.split()
+
+    assert invited() == []
+    default_file.write_text('guests = ["ann", "bob"]')
+    assert invited() == ["ann", "bob"]
+    assert invited(env={"WEAVEDNS_GUESTS": "cid  dan"}) == ["cid", "dan"]
+    assert invited(env={"WEAVEDNS_GUESTS": ""}) == ["ann", "bob"]
+    assert invited("eve", env={"WEAVEDNS_GUESTS": "cid"}) == ["eve"]
+
+
 def test_lists_in_the_environment_are_separated_by_blanks() -> None:
     found = brewed(env={"WEAVEDNS_LEAF": "a  b:c", "WEAVEDNS_SHELF": "/s:1 /t"})
     assert (found["leaf"], found["shelf"]) == (["a", "b:c"], ["/s:1", "/t"])
@@ -115,6 +135,7 @@ def test_lists_in_the_environment_are_separated_by_blanks() -> None:
         ("leaf = 5", "leaf = 5 is wrong; write a text in quotes, or a list of them"),
         ("leaf = [[]]", "leaf = [[]] is wrong"),
         ("shelf = [{}]", "shelf = [{}] is wrong"),
+        ("guests = 5", "guests = 5 is wrong; write a text in quotes, or a list of them"),
         ("kind = 'blue'", "kind: 'blue' is not one of 'green', 'black'"),
     ],
 )
@@ -176,4 +197,4 @@ def test_wrong_usage_is_exit_code_2_and_says_what_is_right(args: list[str], told
 
 
 def test_the_keys_are_what_settings_there_are() -> None:
-    assert tea.keys() == {"water", "cups", "no_milk", "leaf", "shelf", "kind"}
+    assert tea.keys() == {"guests", "water", "cups", "no_milk", "leaf", "shelf", "kind"}

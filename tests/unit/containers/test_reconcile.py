@@ -103,3 +103,10 @@ def test_records_have_the_health_of_their_container(redis: Container) -> None:
     assert {each.healthy for each in records_for(sick, [ONE], owner="host1")} == {False}
     assert {each.healthy for each in records_for(redis, [ONE], owner="host1")} == {True}
     assert records_for(sick, [ONE], owner="host1") == records_for(redis, [ONE], owner="host1")
+
+
+def test_names_given_by_hand_are_told_apart_unless_the_container_has_them_itself(redis: Container) -> None:
+    given = [names.parse("more.weave.local"), names.parse("redis.weave.local")]
+    records = records_for(redis, [ONE], owner="host1", extra_names=given)
+    added = [names.render(each.name) for each in records if each.origin is Origin.ADDED]
+    assert added == ["more.weave.local"]

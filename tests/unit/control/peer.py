@@ -11,13 +11,15 @@ from typing import Any, cast
 from weavedns import config
 from weavedns.added import AddedStore
 from weavedns.containers import naming, reconcile
-from weavedns.containers.service import CONNECTED, ContainerService, Known
-from weavedns.control.operations import Operations, Parts, ns_name
+from weavedns.containers.roster import Known
+from weavedns.containers.service import CONNECTED, ContainerService
+from weavedns.control.operations import Operations, Parts
 from weavedns.dns.access import Access
 from weavedns.dns.answers import Answers, Zone
 from weavedns.dns.server import DnsServer
 from weavedns.dns.upstream import Upstreams
 from weavedns.errors import UnknownContainerError
+from weavedns.ownname import ns_name
 from weavedns.records.catalog import Catalog
 from weavedns.registry import Registry
 from weavedns.zones import ZoneStatus, ZoneWatcher

@@ -1,5 +1,6 @@
 """What commands come to: records, names, status, and the earlier name API."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import dns.zone
@@ -169,6 +170,12 @@ def test_a_peer_is_ready_when_it_has_looked_at_its_containers(peer: Peer) -> Non
     assert peer.operations.not_ready() == ""
     peer.containers.settled.clear()
     assert peer.operations.not_ready() == "looking at the containers"
+
+
+def test_a_peer_without_an_address_yet_says_that_it_has_not_asked_the_engine(bare_peer: Peer) -> None:
+    operations = bare_peer.operations
+    operations.go_on_with(replace(operations._parts, waits_for=lambda: "waiting for h1"))
+    assert "Docker engine: not asked yet" in operations.status()
 
 
 async def test_without_the_network_part_records_work_and_containers_are_refused(bare_peer: Peer) -> None:

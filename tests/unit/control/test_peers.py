@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 from weavedns.control import peers
 from weavedns.records.catalog import Catalog
 from weavedns.records.log import Snapshot
@@ -38,6 +40,12 @@ def test_what_others_did_not_add_by_hand_is_not_theirs_to_remove() -> None:
     assert peers.owners_of(catalog(added("h2", 2, Origin.ZONE), added("h3", 3, Origin.CONTAINER)), DB, []) == {}
 
 
+def test_a_name_given_to_a_container_elsewhere_is_found_as_a_whole_and_not_by_its_address() -> None:
+    given = Record("h2", "4f" * 32, DB, 1, bytes((10, 2, 0, 1)), 1, Origin.ADDED)
+    assert peers.owners_of(catalog(given), DB, []) == {"h2": ["10.2.0.1"]}
+    assert peers.owners_of(catalog(given), DB, ["10.2.0.1"]) == {}
+
+
 def test_an_owner_that_is_gone_is_still_named() -> None:
     known = catalog(added("h2", 2))
     list(known.hide("h2"))
@@ -45,21 +53,64 @@ def test_an_owner_that_is_gone_is_still_named() -> None:
 
 
 def test_the_status_names_peers_and_refusals() -> None:
+    h2 = {"peer": "h2", "address": "192.0.2.2", "port": 6783, "state": "suspect", "dns": "10.2.254.2", "records": 3}
     rows: list[dict[str, object]] = [
-        {"peer": "h2", "address": "192.0.2.2", "port": 6783, "state": "suspect", "dns": "10.2.254.2", "records": 3},
+        {**h2, "over_limit": False},
         {"peer": None, "address": "192.0.2.9", "port": 1, "state": "refused", "why": "the peer at 192.0.2.9 says no"},
     ]
     first, second = peers.text(rows).splitlines()
     assert first.strip() == "peers: h2 at 192.0.2.2: suspect, DNS address 10.2.254.2, 3 records"
     assert second.strip() == "the peer at 192.0.2.9 says no"
     assert peers.text([]).strip() == "peers: none"
+    assert "3 records, MORE ARE LEFT OUT (--max-peer-records)" in peers.text([{**h2, "over_limit": True}])
+
+
+COUNTED: dict[str, Any] = {
+    **dict.fromkeys(("datagrams_in", "datagrams_out", "bytes_in", "bytes_out", "malformed", "syncs", "pulls"), 7),
+    **dict.fromkeys(("stream_bytes_in", "stream_bytes_out", "syncs_refused", "suspicions", "deaths", "returns"), 1),
+    "datagrams_dropped": 0,
+    "suspicions_cleared": 2,
+    "refused": {"replayed": 5, "forged": 0, "unknown_key": 3},
+    "health": 0,
+    "keys": [17, 4],
+}
+
+
+def test_the_status_tells_what_gossip_counted_and_refused() -> None:
+    told = dict(line.strip().split(": ", 1) for line in peers.gossip_text(COUNTED).splitlines())
+    assert told["password"] == "sealed with key 17, key 4 is valid too"
+    assert told["gossip in"] == "7 packets, 8 bytes"
+    assert told["refused"] == "5 replayed, 3 unknown key, 7 malformed messages"
+    assert told["suspicions"].startswith("1 raised here, 2 proved false; 1 peers believed gone")
+
+
+def test_the_status_of_a_quiet_cluster_without_a_password_says_so() -> None:
+    quiet = {**COUNTED, "keys": [], "refused": {"replayed": 0}, "malformed": 0, "datagrams_dropped": 3}
+    told = dict(line.strip().split(": ", 1) for line in peers.gossip_text(quiet).splitlines())
+    assert told["password"] == "no password: nothing is encrypted"
+    assert told["refused"] == "nothing"
+    assert told["gossip out"] == "7 packets, 8 bytes, 3 dropped unsent"
 
 
 def test_the_status_of_addresses_says_who_is_waited_for_and_what_is_wrong() -> None:
-    shares = [{"peer": "h1", "addresses": 7, "connected": True}, {"peer": "h2", "addresses": 9, "connected": False}]
-    text = peers.ipam_text({"shares": shares, "waits_for": [], "troubles": ["10.2.0.1 is in use twice"]})
-    assert "h1 owns 7\n" in text
+    shares = [
+        {"peer": "h1", "addresses": 7, "connected": True, "here": True, "lost": False},
+        {"peer": "h1", "addresses": 5, "connected": True, "here": True, "lost": True},
+        {"peer": "h2", "addresses": 9, "connected": False, "here": False, "lost": False},
+    ]
+    report = {
+        "shares": shares,
+        "unowned": 6,
+        "waits_for": [],
+        "wants": "no free address is left",
+        "troubles": ["10.2.0.1 is in use"],
+    }
+    text = peers.ipam_text(report)
+    assert "h1 owns 7 (this host)\n" in text
+    assert "h1 owned 5 before it lost its state directory: 'weavenet ipam takeover h1' inherits them" in text
+    assert "nobody owns 6: the range was smaller" in text
     assert "h2 owns 9 (not connected)" in text
-    assert "TROUBLE: 10.2.0.1 is in use twice" in text
-    waiting = peers.ipam_text({"shares": [], "waits_for": ["h3:6783"], "troubles": []})
+    assert "no free address is left\n" in text
+    assert "TROUBLE: 10.2.0.1 is in use" in text
+    waiting = peers.ipam_text({"shares": [], "unowned": 0, "waits_for": ["h3:6783"], "wants": "", "troubles": []})
     assert "waiting for h3:6783; 'weavenet ipam seed' does without" in waiting

@@ -8,6 +8,7 @@ from aiohttp import ClientSession
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.unit.control.peer import Peer
+from tests.unit.control.test_peers import COUNTED
 from weavedns.control import metrics, status_page
 from weavedns.errors import ListenError
 from weavedns.records import names
@@ -84,6 +85,42 @@ async def test_metrics_are_what_prometheus_reads(peer: Peer, page: ClientSession
     assert found["weavedns_uptime_seconds",] >= 0
     for kind in peer.operations.report()["dns"]["queries"]:
         assert found["weavedns_dns_events_total", kind] == 0
+
+
+H2 = {
+    "peer": "h2", "address": "192.0.2.2", "port": 6783, "state": "suspect", "dns": None, "records": 3,
+    "over_limit": True,
+}  # fmt: skip
+STRANGER = {"peer": None, "address": "192.0.2.9", "port": None, "state": "rejected", "why": "plaintext"}
+
+
+def test_metrics_tell_of_peers_and_of_what_gossip_counts(peer: Peer) -> None:
+    report = {**peer.operations.report(), "peers": [H2, STRANGER], "gossip": COUNTED}
+    found = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(metrics.render(lambda: report).decode())
+        for sample in family.samples
+    }
+    assert [found["weavedns_peers", state] for state in ("connected", "suspect", "gone")] == [0, 1, 0]
+    assert found["weavedns_peers_over_limit",] == 1
+    assert found["weavedns_gossip_packets_total", "in"] == 7
+    assert found["weavedns_gossip_bytes_total", "out", "tcp"] == 1
+    assert found["weavedns_gossip_refused_total", "replayed"] == 5
+    assert found["weavedns_gossip_refused_total", "forged"] == 0
+    assert found["weavedns_gossip_events_total", "suspicions_cleared"] == 2
+
+
+async def test_the_page_shows_the_other_peers(
+    peer: Peer, page: ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = {**peer.operations.report(), "peers": [H2, STRANGER], "gossip": COUNTED}
+    assert "<h2>Peers</h2>" not in (await text_of(page, "/"))[1]
+    monkeypatch.setattr(peer.operations, "report", lambda: report)
+    _, text = await text_of(page, "/")
+    assert "<h2>Peers</h2>" in text
+    assert "<td>h2</td><td>192.0.2.2</td><td>suspect</td>" in text
+    assert "5 replayed" in text
+    assert "packets from 192.0.2.9 are refused: plaintext" in text
 
 
 def test_an_engine_that_is_away_shows_in_the_metrics(peer: Peer) -> None:

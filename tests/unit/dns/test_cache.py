@@ -361,16 +361,69 @@ def test_both_ways_to_an_answer_give_the_same_bytes(
         packet = with_records(packet, opt(edns[0], dnssec_ok=edns[1]))
     question = parse_query(packet)
     assert question
-    cache = Cache()
-    store(cache, question, Said(values=tuple(values), ttl_s=ttl_s, flags=Flag.AD))
-    reply = cache.answer(packet, later_s)
-    entry = cache.get(key_of(question), later_s)
+    # Two, as the order of addresses turns with each answer.
+    quick, slow = Cache(), Cache()
+    told = parse_reply(said(question, Said(values=tuple(values), ttl_s=ttl_s, flags=Flag.AD)), question, 7)
+    for cache in (quick, slow):
+        cache.store(question, told, 0.0)
+    reply = quick.answer(packet, later_s)
+    entry = slow.get(key_of(question), later_s)
     if reply is None:
         limit = question.udp_limit_bytes
         assert entry is None or len(relay(question, entry.aged(later_s), limit_bytes=9999, flags=Flag.RA)) > limit
     else:
         assert entry
         assert reply == relay(question, entry.aged(later_s), limit_bytes=question.udp_limit_bytes, flags=Flag.RA)
+
+
+def in_order(reply: bytes | None) -> list[str]:
+    """The data of the answer as they stand on the wire."""
+    assert reply
+    message = dns.message.from_wire(reply, one_rr_per_rrset=True)
+    return [f"{rrset.ttl} {rrset[0]}" for rrset in message.answer]
+
+
+@pytest.mark.parametrize("rtype", ["A", "AAAA"])
+def test_each_of_several_addresses_comes_first_in_its_turn(rtype: str) -> None:
+    values = ("192.0.2.1", "192.0.2.2", "192.0.2.3") if rtype == "A" else ("2001:db8::1", "2001:db8::2")
+    cache = Cache()
+    store(cache, asked(rtype=rtype), Said(values=values))
+    given = [in_order(cache.answer(query("www.example", rtype), second)) for second in (0, 0, 5, 5, 6, 7)]
+    assert [sorted(each) for each in given] == [
+        sorted(f"{60 - second} {value}" for value in values) for second in (0, 0, 5, 5, 6, 7)
+    ]
+    assert {each[0].split()[1] for each in given} == set(values)
+    entry = cache.get(key_of(asked(rtype=rtype)), 8)
+    assert entry
+    question = asked(rtype=rtype)
+    replies = [relay(question, entry.aged(8), limit_bytes=MAX_TCP_BYTES, flags=Flag.RA) for _ in values]
+    careful = [in_order(reply)[0] for reply in replies]
+    assert len(set(careful)) == len(values)
+
+
+def test_addresses_behind_an_alias_turn_and_the_alias_stays_first() -> None:
+    question = asked()
+    cache = Cache()
+    alias = ("www.example.", 60, "CNAME", "host.example.")
+    addresses = tuple(("host.example.", 60, "A", f"192.0.2.{number}") for number in (1, 2))
+    store(cache, question, Said(values=(), others=(alias, *addresses)))
+    given = [in_order(cache.answer(query("www.example"), 0)) for _ in range(2)]
+    assert [each[0] for each in given] == ["60 host.example."] * 2
+    assert sorted(each[1] for each in given) == ["60 192.0.2.1", "60 192.0.2.2"]
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        (("www.example.", 60, "A", "192.0.2.1"), ("www.example.", 50, "A", "192.0.2.2")),
+        (("www.example.", 60, "A", "192.0.2.1"), ("other.example.", 60, "A", "192.0.2.2")),
+    ],
+)
+def test_records_that_are_no_set_stay_where_they_stand(others: tuple[tuple[str, int, str, str], ...]) -> None:
+    cache = Cache()
+    store(cache, asked(), Said(values=(), others=others))
+    given = [in_order(cache.answer(query("www.example"), 0)) for _ in range(3)]
+    assert given[0] == given[1] == given[2]
 
 
 class AgainstAModel(RuleBasedStateMachine):

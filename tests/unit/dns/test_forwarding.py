@@ -436,11 +436,17 @@ async def test_while_all_servers_fail_an_expired_answer_comes_at_once() -> None:
 async def test_a_full_house_is_told_at_once_and_our_own_names_are_answered() -> None:
     async with upstream(silent) as up, forwarding(up.address) as server:
         bounded = server._forwarder
-        bounded._max_flights, bounded._max_waiting_of_client = 4, 6
-        waiting = [asyncio.ensure_future(ask(server, f"n{number}.example")) for number in range(4)]
-        await until(lambda: server.in_flight == 4)
+        bounded._max_flights, bounded._max_waiting_of_client = 4, 4
+        waiting = [asyncio.ensure_future(ask(server, f"n{number}.example")) for number in range(2)]
+        await until(lambda: server.in_flight == 2)
+        # A client leaves as many places free as it takes, so two cannot shut a third one out.
         reply = await ask(server, "one-more.example")
         assert (reply.rcode(), len(ede(reply))) == (dns.rcode.SERVFAIL, 1)
+        for number, source in ((2, "127.0.0.2"), (3, "127.0.0.3")):
+            waiting.append(asyncio.ensure_future(ask(server, f"n{number}.example", source=source)))
+            await until(lambda number=number: server.in_flight == number + 1)  # type: ignore[misc]
+            assert (await ask(server, "one-more.example", source=source)).rcode() == dns.rcode.SERVFAIL
+        assert (await ask(server, "one-more.example", source="127.0.0.4")).rcode() == dns.rcode.SERVFAIL
         assert values(await ask(server, "redis.weave.local")) == ["10.2.0.1"]
         # A question that is on its way already takes no room, until this client has too many waiting.
         waiting += [asyncio.ensure_future(ask(server, "n0.example")) for _ in range(2)]
@@ -448,7 +454,7 @@ async def test_a_full_house_is_told_at_once_and_our_own_names_are_answered() -> 
         assert (await ask(server, "n0.example")).rcode() == dns.rcode.SERVFAIL
         other = asyncio.ensure_future(ask(server, "n0.example", source="127.0.0.2"))
         await until(lambda: server.stats.coalesced == 3)
-        assert server.stats.over_limit == 2
+        assert server.stats.over_limit == 5
         for task in (*waiting, other):
             task.cancel()
         await asyncio.gather(*waiting, other, return_exceptions=True)

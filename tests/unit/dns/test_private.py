@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network
+
 import dns.edns
 import dns.message
 import pytest
 
 from tests.unit.dns.world import USUAL, World, opt, query, record, with_records
+from weavedns.containers.memberships import Membership
+from weavedns.containers.neighbours import Neighbours
 from weavedns.dns.private import Data
 from weavedns.dns.resolver import Answer, Forward, Resolver, Transport
 from weavedns.records import names
@@ -14,6 +18,7 @@ from weavedns.records.record import RecordType
 
 APP, OTHER, STRANGER = bytes((10, 2, 0, 50)), bytes((10, 2, 0, 51)), bytes((10, 2, 0, 99))
 DB = bytes((172, 18, 0, 2))
+WEAVE, HOSTS = IPv4Network("10.2.0.0/16"), IPv4Network("10.2.254.0/24")
 # In the app's part of the domain only names below `up` exist.
 UP, DOWN = record("up", "A", "10.2.0.62"), record("down.up.project", "A", "10.2.0.63")
 
@@ -149,3 +154,43 @@ def test_who_is_known_to_have_no_names_of_its_own_is_told_that_there_is_none() -
     reply = Private().asked_by(OTHER, query("nosuch"))
     assert isinstance(reply, dns.message.Message)
     assert reply.rcode().name == "NXDOMAIN"
+
+
+# Two hosts, each with a table of its own containers
+
+
+def membership(address: bytes, *known_as: str) -> Membership:
+    return Membership("id", wire("shop_default"), (address,), tuple(map(wire, known_as)), ())
+
+
+def host(*containers: tuple[str, bytes, bytes]) -> tuple[Neighbours, Resolver]:
+    """The table and the resolver of a host with these containers: name, Docker address, weave address."""
+    table = Neighbours(WEAVE, HOSTS)
+    for name, address, weave_address in containers:
+        table.update(name, [membership(address, name)], weave_addresses=[weave_address])
+    world = World()
+    world.upstreams.replace([("192.0.2.53", 53)])
+    return table, Resolver(world.answers, world.upstreams, private=table)
+
+
+@pytest.mark.parametrize("name", ["db", "redis", "web", "nosuch", "_http"])
+def test_a_peer_to_fall_back_on_neither_denies_nor_tells_short_names_to_containers_of_another(name: str) -> None:
+    app, elsewhere = bytes((10, 2, 0, 20)), bytes((10, 2, 0, 30))
+    _, own = host(("db", DB, bytes((10, 2, 0, 21))), ("app", bytes((172, 18, 0, 3)), app))
+    # The other host has a `db` of its own, on a network of the same name; it never hears of app's host at all.
+    table, other = host(("db", bytes((172, 18, 0, 9)), elsewhere))
+    assert table.is_stranger(app)
+    decision = other.resolve(query(name), recursion=True, transport=Transport.UDP, client=app)
+    assert isinstance(decision, Answer)
+    reply = dns.message.from_wire(decision.packet)
+    assert reply.rcode().name == "SERVFAIL"
+    assert (reply.answer, reply.authority, reply.additional) == ([], [], [])
+    # Its own peer knows; and so does the other one about its own containers, and about hosts.
+    for resolver, client in ((own, app), (other, elsewhere), (other, bytes((10, 2, 254, 1)))):
+        known = resolver.resolve(query(name), recursion=True, transport=Transport.UDP, client=client)
+        assert isinstance(known, Answer)
+        assert known.rcode.name in {"NOERROR", "NXDOMAIN"}
+    table.update("app", [membership(bytes((172, 18, 0, 3)), "app")], weave_addresses=[app])
+    moved = other.resolve(query("db"), recursion=True, transport=Transport.UDP, client=app)
+    assert isinstance(moved, Answer)
+    assert moved.rcode.name == "NOERROR"

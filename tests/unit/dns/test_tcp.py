@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import socket
 from collections.abc import AsyncIterator, Callable
 
@@ -42,12 +43,13 @@ async def connected(address: tuple[str, int]) -> AsyncIterator[tuple[Reader, Wri
 async def listening(
     ask: tcp.Ask, *, idle_s: float = DEADLINE_S
 ) -> AsyncIterator[tuple[tuple[str, int], TcpListener]]:
-    listener = TcpListener(ask, DnsStats(), idle_s=idle_s)
-    server = await asyncio.get_running_loop().create_server(listener.connection, "127.0.0.1", 0)
+    sock = socket.create_server(("127.0.0.1", 0))
+    sock.setblocking(False)
+    listener = TcpListener(sock, ask, DnsStats(), idle_s=idle_s)
+    listener.start()
     try:
-        yield server.sockets[0].getsockname(), listener
+        yield sock.getsockname(), listener
     finally:
-        server.close()
         listener.close()
 
 
@@ -270,3 +272,34 @@ async def test_no_answer_for_later_frees_its_place() -> None:
         later[0](b"")
         (connection,) = listener._open
         assert connection._waiting == 0
+
+
+async def test_out_of_files_it_says_so_once_accepts_nothing_for_a_moment_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tcp, "ACCEPT_AGAIN_S", 0.01)
+    tries: list[OSError] = []
+    waits = TcpListener._wait_for_room
+
+    def wait(self: TcpListener, exc: OSError) -> None:
+        tries.append(exc)
+        waits(self, exc)
+
+    monkeypatch.setattr(TcpListener, "_wait_for_room", wait)
+    async with listening(echo) as (address, _):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with socket.socket() as client:
+            client.setblocking(False)
+            # It has the last number below the limit.
+            resource.setrlimit(resource.RLIMIT_NOFILE, (client.fileno() + 1, hard))
+            try:
+                await asyncio.get_running_loop().sock_connect(client, address)
+                await until(lambda: len(tries) == 5)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            await asyncio.get_running_loop().sock_sendall(client, framed(b"hello"))
+            async with asyncio.timeout(DEADLINE_S):
+                assert await asyncio.get_running_loop().sock_recv(client, 100) == framed(b"hello")
+    (told,) = caplog.records
+    assert told.exc_info is None
+    assert "could not be accepted: Too many open files" in told.getMessage()

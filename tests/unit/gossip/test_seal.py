@@ -1,19 +1,17 @@
 from __future__ import annotations
 
-from random import Random
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from weavedns.errors import PeerError
 from weavedns.gossip.message import MAX_DATAGRAM_BYTES
-from weavedns.gossip.seal import Header, Key, Keyring, Rejection, Sealer
-from weavedns.gossip.session import HELD_PACKETS, MAX_PENDING, PENDING_S, WINDOW, Prove, Rates, Sessions, Window
+from weavedns.gossip.seal import Header, Key, Keyring, Rejection, Sealer, terms_digest
+from weavedns.gossip.session import MAX_SENDERS, WINDOW, Rates, Sessions, Window
 
 ONE, TWO = Key.from_master(b"1" * 32), Key.from_master(b"2" * 32)
 RING = Keyring((ONE,))
-ADDR = ("10.0.0.1", 6783)
+TERMS = terms_digest("weave", {})
 
 
 def sealer(*keys: Key, name: str = "h1", incarnation: int = 5, boot: int = 9) -> Sealer:
@@ -44,13 +42,13 @@ def test_a_packet_that_was_touched_anywhere_is_refused(at: int, by: int) -> None
 
 @given(st.binary(max_size=100))
 def test_any_bytes_are_refused(data: bytes) -> None:
-    for prefix in (b"", b"WD", b"WD\x01", b"WD\x01" + bytes((ONE.number,))):
+    for prefix in (b"", b"WD", b"WD\x01", b"WD\x01" + bytes((ONE.number, 1)) + TERMS):
         assert isinstance(sealer(ONE).open(prefix + data), Rejection)
 
 
 @given(st.binary(max_size=100))
 def test_any_bytes_are_let_in_without_a_password_only_when_the_header_is_whole(data: bytes) -> None:
-    opened = sealer().open(b"WD\x01\x00" + data)
+    opened = sealer().open(b"WD\x01\x00" + data[:1] + TERMS + data[1:])
     if not isinstance(opened, Rejection):
         assert 0 < len(opened[0].sender) <= 63
 
@@ -69,6 +67,31 @@ def test_with_two_keys_packets_of_both_are_opened_so_that_a_password_can_be_chan
     assert not isinstance(both.open(old.seal(b"x")), Rejection)
     assert not isinstance(both.open(new.seal(b"x")), Rejection)
     assert not isinstance(new.open(both.seal(b"x")), Rejection)
+
+
+def test_a_sender_that_changes_its_key_goes_on_counting_also_when_it_goes_back() -> None:
+    one, other = sealer(ONE), sealer(ONE, TWO)
+    counters = []
+    for key in (ONE, TWO, ONE):
+        one.rekey(Keyring((key,)))
+        opened = other.open(one.seal(b"x"))
+        assert not isinstance(opened, Rejection)
+        counters.append(opened[0].counter)
+    assert counters == [1, 2, 3]
+
+
+def test_keys_that_share_a_number_are_both_tried() -> None:
+    alike = Key(TWO.master, ONE.number)
+    for keys in ((ONE, alike), (alike, ONE)):
+        assert not isinstance(sealer(*keys).open(sealer(ONE).seal(b"x")), Rejection)
+        assert not isinstance(sealer(*keys).open(sealer(alike).seal(b"x")), Rejection)
+    assert sealer(ONE).open(sealer(alike).seal(b"x")) is Rejection.FORGED
+
+
+@pytest.mark.parametrize("name", [b"", b"-a", b"a b", b"a\n", b"\xe4", b"a" * 64, b"a\x00"])
+def test_a_sender_needs_a_peers_name(name: bytes) -> None:
+    data = b"WD\x01\x00" + bytes((len(name),)) + TERMS + name + bytes(24) + b"\x90"
+    assert sealer().open(data) is Rejection.MALFORMED
 
 
 def test_a_datagram_with_a_full_body_has_exactly_the_most_bytes() -> None:
@@ -91,8 +114,8 @@ def test_a_password_gives_the_same_key_in_the_same_cluster_only() -> None:
     assert Key.from_password("p", "weave") != Key.from_password("p", "other")
 
 
-def test_passwords_that_cannot_be_told_apart_are_refused() -> None:
-    with pytest.raises(PeerError, match="choose another"):
+def test_two_passwords_have_to_differ() -> None:
+    with pytest.raises(PeerError, match="are the same"):
         Keyring.from_passwords(("p", "p"), "weave")
 
 
@@ -117,46 +140,52 @@ def test_a_jump_of_the_counter_is_no_burden() -> None:
     assert not window.accept(1)
 
 
+@given(st.integers(1, 3 * WINDOW), st.lists(st.integers(1, 6 * WINDOW)))
+def test_a_window_lets_nothing_in_that_is_older_than_its_beginning(start: int, counters: list[int]) -> None:
+    window, seen, top = Window(start), set[int](), start
+    for counter in counters:
+        assert window.accept(counter) == (counter not in seen and counter > start and counter > top - WINDOW)
+        seen.add(counter)
+        top = max(top, counter)
+
+
 # Challenges.
 
-
-def header(counter: int = 1, boot: int = 9) -> Header:
-    return Header("h1", 5, boot, counter)
+WHO = ("h1", 9)
 
 
-def sessions() -> Sessions:
-    return Sessions(Random(1).randbytes)
+def test_an_unknown_boot_has_to_prove_itself_and_nothing_older_than_its_proof_is_let_in() -> None:
+    known = Sessions(bytes(32))
+    assert known.accept(WHO, 7) is None
+    assert known.prove(WHO, 8, known.challenge(WHO, 0.0), 0.2)
+    assert [known.accept(WHO, counter) for counter in (7, 8, 9, 9, 10)] == [False, False, True, False, True]
+    assert known.accept(("h1", 10), 1) is None
 
 
-def test_an_unknown_boot_has_to_prove_itself_and_its_packets_wait() -> None:
-    known = sessions()
-    verdict = known.check(header(1), b"one", ADDR, 0.0)
-    assert isinstance(verdict, Prove)
-    again = known.check(header(2), b"two", ADDR, 0.1)
-    assert again == verdict
-    held = known.answered(header(3), verdict.nonce, 0.2)
-    assert [body for _, body, _ in held] == [b"one", b"two"]
-    assert known.check(header(4), b"x", ADDR, 0.3) is None
-    assert known.check(header(1), b"one", ADDR, 0.3) is Rejection.REPLAYED
+@pytest.mark.parametrize(("asked", "answered", "good"), [(0.0, 4.9, True), (4.9, 5.1, True), (0.0, 10.1, False)])
+def test_an_answer_is_good_for_seconds(asked: float, answered: float, good: bool) -> None:
+    known = Sessions(bytes(32))
+    assert known.prove(WHO, 1, known.challenge(WHO, asked), answered) is good
 
 
-def test_a_wrong_or_late_answer_proves_nothing() -> None:
-    known = sessions()
-    verdict = known.check(header(1), b"one", ADDR, 0.0)
-    assert isinstance(verdict, Prove)
-    assert not known.answered(header(2), b"x" * 16, 0.1)
-    assert not known.answered(header(2, boot=8), verdict.nonce, 0.1)
-    assert not known.answered(header(2), verdict.nonce, PENDING_S + 0.1)
-    assert not known.knows(("h1", 9))
+def test_a_wrong_answer_proves_nothing() -> None:
+    known = Sessions(bytes(32))
+    nonce = known.challenge(WHO, 0.0)
+    assert not known.prove(WHO, 1, b"x" * 16, 0.1)
+    assert not known.prove(("h1", 8), 1, nonce, 0.1)
+    assert not known.prove(("h2", 9), 1, nonce, 0.1)
+    assert not Sessions(b"1" * 32).prove(WHO, 1, nonce, 0.1)
+    assert known.accept(WHO, 2) is None
 
 
-def test_what_waits_for_proof_is_bounded() -> None:
-    known = sessions()
-    for boot in range(3 * MAX_PENDING):
-        for counter in range(1, 3 * HELD_PACKETS):
-            known.check(header(counter, boot), b"x", ADDR, 0.0)
-    assert len(known._pending) == MAX_PENDING
-    assert all(len(each.held) <= HELD_PACKETS for each in known._pending.values())
+def test_the_boots_that_are_remembered_are_bounded_and_the_one_not_heard_for_longest_goes() -> None:
+    known = Sessions(bytes(32))
+    for boot in range(MAX_SENDERS + 1):
+        assert known.prove(("h1", boot), 1, known.challenge(("h1", boot), 0.0), 0.0)
+        known.accept(("h1", 0), boot + 2)
+    assert len(known._windows) == MAX_SENDERS
+    assert known.accept(("h1", 0), MAX_SENDERS + 3)
+    assert known.accept(("h1", 1), 2) is None
 
 
 def test_a_flood_from_one_source_leaves_others_their_share() -> None:

@@ -152,6 +152,34 @@ def test_both_sides_see_which_password_does_not_fit(
     assert (refused_here.value.why, refused_there.value.why) == (here, there)
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_keys_that_share_a_number_are_both_tried(first: bool) -> None:
+    alike = Key(TWO.master, ONE.number)
+    both = Keyring((ONE, alike) if first else (alike, ONE))
+    for dialling, other in (
+        (Keyring((alike,)), both),
+        (both, Keyring(both.keys[:1])),
+        (both, Keyring(both.keys[::-1])),
+    ):
+        one, two = ends(dialling, other)
+        one.send(b"early")
+        two.send(b"back")
+        assert two.receive(one.take()) == []
+        got = one.receive(two.take())
+        assert two.receive(one.take()) == [b"early"]
+        two.send(b"late")
+        assert got + one.receive(two.take()) == [b"back", b"late"]
+
+
+def test_who_dials_needs_a_key_that_the_other_has_as_its_first() -> None:
+    one, two = ends(Keyring((TWO, ONE)), Keyring((ONE,)))
+    with pytest.raises(RefusedError):
+        two.receive(one.take())
+    with pytest.raises(RefusedError) as refused:
+        one.receive(two.take())
+    assert refused.value.why is Rejection.UNKNOWN_KEY
+
+
 def test_both_sides_see_that_the_other_is_of_another_version() -> None:
     one, two = ends(Keyring((ONE,)))
     hello = bytearray(one.take())

@@ -66,6 +66,15 @@ def test_a_container_has_an_address_in_each_subnet_it_asks_for() -> None:
     ]
 
 
+def test_addresses_that_end_in_0_or_255_are_never_chosen_but_had_by_number() -> None:
+    allocator = make()
+    chosen = {obtain(allocator, f"c{n}", "net:10.2.8.0/22") for n in range(1016)}
+    assert not {each.split("/")[0].split(".")[3] for each in chosen} & {"0", "255"}
+    with pytest.raises(NoAddressError, match=r"no free address is left in 10\.2\.8\.0/22"):
+        obtain(allocator, "one", "net:10.2.8.0/22")
+    assert obtain(allocator, "one", "10.2.9.0/22") == "10.2.9.0/22"
+
+
 def test_reserved_first_and_last_addresses_are_never_chosen() -> None:
     allocator = make("10.9.0.0/29", weave_range="10.9.0.0/29", dns="10.9.0.4/30")
     assert [obtain(allocator, f"c{n}", "") for n in range(3)] == ["10.9.0.1/29", "10.9.0.2/29", "10.9.0.3/29"]

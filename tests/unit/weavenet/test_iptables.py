@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from weavenet.errors import NetworkError
-from weavenet.iptables import Firewall, Listing, rules_for, script_to_remove, script_to_set
+from weavenet.iptables import Firewall, Gate, Listing, rules_for, script_to_remove, script_to_set
 
 EMPTY = "-P INPUT ACCEPT\n-P FORWARD ACCEPT\n-P OUTPUT ACCEPT\n"
 OURS = (
@@ -57,6 +57,19 @@ def test_bridged_frames_pass_before_anything_else_is_dropped() -> None:
     accept, *drops = RULES["WEAVEDNS-FORWARD"]
     assert "--physdev-is-bridged" in accept
     assert drops == ["-o weave -j DROP", "-i weave -j DROP"]
+
+
+def test_only_peers_get_past_the_overlays_chain_and_the_hosts_own_rules_still_count() -> None:
+    gate = Gate(6784, frozenset({IPv4Address("192.0.2.3"), IPv4Address("192.0.2.2")}))
+    rules = rules_for("weave", IPv4Address("10.2.254.1"), gate)
+    assert rules["WEAVEDNS-INPUT"][-1] == "-p udp -m udp --dport 6784 -j WEAVEDNS-OVERLAY"
+    assert rules["WEAVEDNS-OVERLAY"] == ["-s 192.0.2.2/32 -j RETURN", "-s 192.0.2.3/32 -j RETURN", "-j DROP"]
+    assert RULES["WEAVEDNS-OVERLAY"] == []
+
+
+def test_a_chain_goes_before_the_one_it_jumps_to() -> None:
+    script = script_to_remove(Listing.parse("-N WEAVEDNS-OVERLAY\n-N WEAVEDNS-INPUT\n")).splitlines()
+    assert script.index("-X WEAVEDNS-INPUT") < script.index("-X WEAVEDNS-OVERLAY")
 
 
 def test_removing_names_only_what_is_there_and_ours() -> None:

@@ -23,6 +23,8 @@ RANGE = IPv4Network("10.2.0.0/26")
 DNS = IPv4Network("10.2.0.48/28")
 SUBNETS = [IPv4Network(each) for each in ("10.2.0.0/29", "10.2.0.32/29")]
 
+EVERYTHING = (int(RANGE.network_address), int(RANGE.broadcast_address))
+
 _T = TypeVar("_T")
 
 
@@ -117,7 +119,8 @@ class Hosts(RuleBasedStateMachine):
     def give(self, donor: str, receiver: str, subnet: IPv4Network, heard: bool) -> None:
         if donor == receiver:
             return
-        self.hosts[donor].allocator.donate(self.hosts[receiver].me, subnet, self.now)
+        asker = self.hosts[receiver]
+        self.hosts[donor].allocator.donate(asker.me, subnet, asker.ring.owned([EVERYTHING]), self.now)
         told = self.hosts[donor].save()
         if heard:
             self.hosts[receiver].ring.merge(decode_ring(told))
@@ -189,6 +192,41 @@ def test_without_a_ring_nobody_is_to_be_asked_yet() -> None:
     assert allocator.request("c", "c", Default(), 0.0) == Wanted(RANGE, ())
     with pytest.raises(NoAddressError, match="nobody knows yet"):
         allocator.obtain("c", "c", Default(), 0.0)
+
+
+def test_who_knows_what_it_owns_and_still_asks_is_given_more_and_who_does_not_know_is_not() -> None:
+    allocator, _, ring = pair()
+    asker, subnet = Owner("b", "1"), SUBNETS[0]
+    allocator.donate(asker, subnet, (), 0.0)
+    given = ring.owned([EVERYTHING], asker)
+    allocator.donate(asker, subnet, (), 0.0)
+    assert ring.owned([EVERYTHING], asker) == given
+    # It has heard that somebody uses what it was given, which the giver has not.
+    allocator.donate(asker, subnet, given, 0.0)
+    assert ring.owned([EVERYTHING], asker) != given
+
+
+def test_nobody_is_given_addresses_that_it_could_not_choose() -> None:
+    weave_range = IPv4Network("10.2.0.0/22")
+    owner, other = Owner("a", "1"), Owner("b", "1")
+    ring = Ring(weave_range, owner)
+    ring.seed("a/1", [owner])
+    allocator = Allocator(weave_range, IPv4Network("10.2.3.192/26"), weave_range, host="a", ring=ring)
+    subnet = IPv4Network("10.2.0.0/23")
+    for number in range(508):
+        allocator.obtain(f"c{number}", "c", InSubnet(subnet), 0.0)
+    allocator.removed("c253")
+    allocator.removed("c300")
+    # Left are 10.2.0.254 - 10.2.1.0 and 10.2.1.47: what is given has one to choose, and so has what is kept.
+    everything = [(int(subnet.network_address), int(subnet.broadcast_address))]
+    allocator.donate(other, subnet, (), 0.0)
+    [(first, last)] = ring.owned(everything, other)
+    assert str(IPv4Address(first)) == str(IPv4Address(last)) == "10.2.0.254"
+    assert allocator.has_free(subnet, 0.0)
+    for name in "cd":
+        allocator.donate(Owner(name, "1"), subnet, (), 0.0)
+    assert [len(ring.owned(everything, Owner(name, "1"))) for name in "cd"] == [1, 0]
+    assert ring.owned([(int(IPv4Address("10.2.0.255")), int(IPv4Address("10.2.1.0")))])
 
 
 def test_what_somebody_uses_elsewhere_is_not_given_out_even_by_its_owner() -> None:

@@ -50,7 +50,7 @@ async def test_a_joiner_is_given_half_of_the_free_addresses(wire: Wire) -> None:
     host2 = await wire.launch("host2", "host1")
     await ready(host1, host2)
     assert await host1.obtain("c1") == "10.2.0.1/16"
-    assert await host2.obtain("c2") == "10.2.128.0/16"
+    assert await host2.obtain("c2") == "10.2.128.1/16"
     assert no_address_has_two_owners(host1, host2)
 
 
@@ -133,7 +133,7 @@ async def test_until_all_named_peers_are_there_it_is_said_for_whom_they_wait_and
     assert "host3:6783" in host1.sharing.waits_for_dns()
     await host1.sharing.seed()
     assert await eventually(lambda: host2.sharing.ready)
-    assert {await host1.obtain("c"), await host2.obtain("c")} == {"10.2.0.1/16", "10.2.127.0/16"}
+    assert {await host1.obtain("c"), await host2.obtain("c")} == {"10.2.0.1/16", "10.2.127.1/16"}
     with pytest.raises(RingError, match="shared out already, by host1"):
         await host2.sharing.seed()
 
@@ -161,7 +161,7 @@ async def test_a_gift_whose_answer_got_lost_is_not_given_twice(wire: Wire) -> No
     assert wanted is not None
     assert not await host2.sharing._ask_around(wanted)
     owned = host1.owned()
-    assert await host2.obtain("c") == "10.2.128.0/16"
+    assert await host2.obtain("c") == "10.2.128.1/16"
     assert host1.owned() == owned
 
 
@@ -179,7 +179,7 @@ async def test_what_cannot_be_saved_is_not_given(wire: Wire, monkeypatch: pytest
         assert not await host2.sharing._ask_around(wanted)
         assert host1.sharing.status().troubles == ("cannot write: make room there",)
     assert host2.owned() == []
-    assert await host2.obtain("c") == "10.2.128.0/16"
+    assert await host2.obtain("c") == "10.2.128.1/16"
 
 
 async def test_a_peer_that_lost_its_disk_owns_nothing_of_what_it_owned(wire: Wire) -> None:
@@ -190,7 +190,7 @@ async def test_a_peer_that_lost_its_disk_owns_nothing_of_what_it_owned(wire: Wir
     (wire.folder / "host1.ring").unlink()
     host1 = await wire.launch("host1", "host2")
     await ready(host1)
-    assert await host1.obtain("d") == "10.2.192.0/16"
+    assert await host1.obtain("d") == "10.2.192.1/16"
     assert no_address_has_two_owners(host1, host2)
 
 
@@ -203,7 +203,7 @@ async def test_nothing_is_given_before_the_addresses_in_use_are_known(wire: Wire
     assert wanted is not None
     assert not await host2.sharing._ask_around(wanted)
     host1.sharing.recovered()
-    assert await host2.obtain("c") == "10.2.128.0/16"
+    assert await host2.obtain("c") == "10.2.128.1/16"
 
 
 async def test_who_takes_over_has_the_addresses_of_a_peer_that_does_not_return(wire: Wire) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Self
 
 from bench.servers import DOMAIN, address, query
+from weavedns import process
 
 CHANGES_A_SECOND = 500
 LARGE = 100_000
@@ -74,6 +75,8 @@ def beside(*works: Work) -> Iterator[None]:
     failed: list[BaseException] = []
 
     def run(work: Work) -> None:
+        # Of this thread alone: who measures shares the core.
+        process.give_way()
         try:
             work(ended)
         except BaseException as exc:  # noqa: BLE001 - raised again below
@@ -170,44 +173,44 @@ class Peers:
         port = free_ports(2)
         self._large = [self._start("big", port[0], LARGE, version, 0) for version in (1, 2)]
         self._busy = self._start("busy", port[1], CHANGES_A_SECOND, 1, CHANGES_A_SECOND)
-        for process in self._processes:
-            if not process.stdout or process.stdout.readline() != b"ready\n":
+        for peer in self._processes:
+            if not peer.stdout or peer.stdout.readline() != b"ready\n":
                 self.__exit__()
                 raise SystemExit("a peer does not start")
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in self._processes:
-            process.kill()
-            process.communicate()
+        for peer in self._processes:
+            peer.kill()
+            peer.communicate()
 
     def come(self, merges: Merges) -> Work:
         """One peer changes records all the time; the large one comes, is killed, and comes as a new incarnation."""
 
         def work(ended: threading.Event) -> None:
             self._join(self._busy)
-            for number, process in enumerate(self._large):
+            for number, peer in enumerate(self._large):
                 with merges.one(f"big{LARGE - 1}", address(LARGE - 1 + (number + 1) * _VERSION_STEP)):
-                    self._join(process)
-                if process is not self._large[-1]:
-                    process.kill()
-                    process.wait()
+                    self._join(peer)
+                if peer is not self._large[-1]:
+                    peer.kill()
+                    peer.wait()
             ended.wait()
 
         return work
 
-    def _join(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdin
-        process.stdin.write(b"\n")
-        process.stdin.flush()
+    def _join(self, peer: subprocess.Popen[bytes]) -> None:
+        assert peer.stdin
+        peer.stdin.write(b"\n")
+        peer.stdin.flush()
 
     def _start(self, name: str, port: int, records: int, version: int, changes: int) -> subprocess.Popen[bytes]:
         values = [name, *map(str, (port, self._gossip, records, version, changes))]
         command = ["taskset", "-c", str(self._core), sys.executable, "-m", "bench.peer", *values]
         environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
-        self._processes.append(process)
-        return process
+        peer = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+        self._processes.append(peer)
+        return peer
 
 
 def free_ports(count: int) -> list[int]:

@@ -35,6 +35,7 @@ from weavedns.errors import PeerError, WeaveError, innermost
 from weavedns.records import names
 from weavedns.records.catalog import Catalog, Change
 from weavedns.registry import Registry
+from weavedns.turns import Turns
 from weavedns.zones import ZoneWatcher
 from weavenet.attach import Attacher
 from weavenet.network import WeaveNetwork
@@ -106,15 +107,17 @@ class Daemon:
             publish=self._publish,
             names_by_hand=self._registry.names_of,
         )
+        turns = Turns()
         self._zones = ZoneWatcher(
             settings.zones,
             self._catalog,
             self._publish,
+            turns,
             owner=settings.name,
             domain=settings.domain,
             default_ttl_s=settings.ttl_s,
         )
-        self._hosts = Hosts(settings, self._catalog, publish=self._answers.apply, lost_name=self._fail)
+        self._hosts = Hosts(settings, self._catalog, turns, publish=self._answers.apply, lost_name=self._fail)
         self._hosts.answer_with(peers.REMOVE, partial(peers.removed_for, self._registry))
         self._network: WeaveNetwork | None = None
         self._containers: ContainerService | None = None

@@ -21,6 +21,7 @@ from weavedns.records.alias import check_alone
 from weavedns.records.catalog import Catalog, Change
 from weavedns.records.entries import failure
 from weavedns.records.record import Origin, Record, RecordType
+from weavedns.turns import Turns
 from weavedns.zonereader import RECORDS_A_SLICE, Alias, BeingWrittenError, Job, Signature, reason, signature
 
 log = logging.getLogger(__name__)
@@ -83,6 +84,7 @@ class ZoneWatcher:
         paths: Sequence[Path],
         catalog: Catalog,
         publish: Callable[[list[Change]], None],
+        turns: Turns,
         *,
         owner: str,
         domain: bytes,
@@ -93,6 +95,7 @@ class ZoneWatcher:
         self._paths = tuple(paths)
         self._catalog = catalog
         self._publish = publish
+        self._turns = turns
         self._owner = owner
         self._domain = domain
         self._default_ttl_s = default_ttl_s
@@ -202,16 +205,16 @@ class ZoneWatcher:
             async for part in slices:
                 self._publish([change for record in part for change in catalog.add(record)])
                 count += len(part)
-                await asyncio.sleep(0)
+                await self._turns.take()
             return count
         wanted: dict[Record, Record] = {}
         async for part in slices:
             wanted.update(zip(part, part, strict=True))
-            await asyncio.sleep(0)
+            await self._turns.take()
         count = len(wanted)
         await self._in_slices(wanted, lambda record: self._renew(record, wanted))
         # Bit by bit as well: to free all of it at once takes long.
-        known = dict.fromkeys(catalog.of_holder(holder))
+        known = tuple(catalog.of_holder(holder))
         await self._in_slices(known, lambda record: [] if wanted.pop(record, None) else catalog.remove(record))
         return count
 
@@ -219,7 +222,7 @@ class ZoneWatcher:
         pending = iter(records)
         while some := tuple(islice(pending, RECORDS_A_SLICE)):
             self._publish([change for record in some for change in step(record)])
-            await asyncio.sleep(0)
+            await self._turns.take()
 
     def _renew(self, record: Record, wanted: Mapping[Record, Record]) -> list[Change]:
         """Add a record, and remove what the file does not give its name any more: no answer shows both."""
@@ -242,7 +245,7 @@ class ZoneWatcher:
         """What is wrong when another file has something else at the name of a CNAME, naming both; else nothing."""
         for number, alias in enumerate(aliases):
             if number % RECORDS_A_SLICE == 0:
-                await asyncio.sleep(0)
+                await self._turns.take()
             mine = Record(self._owner, job.holder, alias.name, RecordType.CNAME, alias.rdata, 0, Origin.ZONE)
             known = self._catalog.own.of_name(alias.name)
             try:

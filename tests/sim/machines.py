@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import secrets
 import selectors
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
@@ -28,6 +28,7 @@ from weavedns.gossip.events import Address
 from weavedns.gossip.node import Node
 from weavedns.gossip.transport import Handler, Transport
 from weavedns.records.catalog import Catalog
+from weavedns.turns import Turns
 from weavenet.endpoint import parse
 from weavenet.givers import owned, until_given
 from weavenet.network import WeaveNetwork
@@ -70,8 +71,16 @@ class SimTransport(Transport):
 
     host: Host
 
-    def __init__(self, world: World, node: Node, *, on_event: Callable[[Any], None], on_request: Handler) -> None:
-        super().__init__(node, on_event=on_event, on_request=on_request)
+    def __init__(
+        self,
+        world: World,
+        node: Node,
+        *,
+        on_event: Callable[[Any], None],
+        on_request: Handler,
+        turn: Callable[[], Awaitable[None]],
+    ) -> None:
+        super().__init__(node, on_event=on_event, on_request=on_request, turn=turn)
         self._world = world
 
     @contextlib.asynccontextmanager
@@ -172,7 +181,9 @@ class Daemon:
             state_dir=machine.state_dir,
         )
         self._asked = settings.dns_address
-        self.hosts = Hosts(settings, Catalog(machine.name), publish=lambda _: None, lost_name=self._lost_name)
+        self.hosts = Hosts(
+            settings, Catalog(machine.name), Turns(), publish=lambda _: None, lost_name=self._lost_name
+        )
         self.sharing: Sharing
         self.ready = False
         self.lost_name = ""

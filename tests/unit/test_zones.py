@@ -17,6 +17,7 @@ from weavedns.errors import ConfigError
 from weavedns.records import names
 from weavedns.records.catalog import Catalog, Change
 from weavedns.records.record import Origin
+from weavedns.turns import Turns
 from weavedns.zones import ZoneEvent, ZoneRead, ZoneRejected, ZoneWatcher
 
 DOMAIN = names.parse("weave.local")
@@ -33,6 +34,7 @@ class Follower:
             paths,
             self.catalog,
             self.published.append,
+            Turns(),
             owner="peer",
             domain=DOMAIN,
             default_ttl_s=1,

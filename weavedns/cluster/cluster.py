@@ -46,6 +46,7 @@ from weavedns.gossip.transport import Transport
 from weavedns.records import names
 from weavedns.records.catalog import Catalog, Change
 from weavedns.records.log import FactKind
+from weavedns.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ class Cluster:
     False: it ends as for a restart, and others wait for its return.
     """
 
-    def __init__(self, settings: Settings, catalog: Catalog, hooks: Hooks) -> None:
+    def __init__(self, settings: Settings, catalog: Catalog, hooks: Hooks, turns: Turns) -> None:
         self.name = settings.name
         self.changed = asyncio.Event()
         self.met = asyncio.Event()
@@ -129,7 +130,7 @@ class Cluster:
             self._password_file = PasswordFile(
                 settings.password_file, settings.cluster, settings.passwords, self._node.rekey
             )
-        self._transport = Transport(self._node, on_event=self._happened, on_request=self._asked)
+        self._transport = Transport(self._node, on_event=self._happened, on_request=self._asked, turn=turns.take)
 
     @property
     def leaves(self) -> bool:

@@ -21,6 +21,7 @@ from weavedns.cluster.remembered import RememberedPeers
 from weavedns.config import Settings
 from weavedns.errors import PeerError, WeaveError
 from weavedns.records.catalog import Catalog, Change
+from weavedns.turns import Turns
 from weavenet.ipam.allocator import Wanted
 from weavenet.network import WeaveNetwork
 from weavenet.ringfile import RingFile
@@ -46,6 +47,7 @@ class Hosts:
         self,
         settings: Settings,
         catalog: Catalog,
+        turns: Turns,
         *,
         publish: Callable[[Sequence[Change]], None],
         lost_name: Callable[[str], None],
@@ -53,7 +55,8 @@ class Hosts:
         self._settings = settings
         self.cluster: Cluster | None = None
         if settings.port is not None:
-            self.cluster = Cluster(settings, catalog, Hooks(publish, self._facts_changed, self._left, lost_name))
+            hooks = Hooks(publish, self._facts_changed, self._left, lost_name)
+            self.cluster = Cluster(settings, catalog, hooks, turns)
         self.sharing: Sharing | None = None
         self._carrier = Carrier(self.cluster, catalog)
         self._remembered = RememberedPeers(settings.state_dir / "peers")

@@ -46,11 +46,19 @@ class Transport:
     """Runs one node on an event loop.
 
     `on_event` gets every event but those of requests; `on_request(peer, kind, body)` answers another peer's question,
-    and may raise PeerError with a sentence for it.
+    and may raise PeerError with a sentence for it. `turn` is waited for before each slice of what takes long.
     """
 
-    def __init__(self, node: Node, *, on_event: Callable[[Event], None], on_request: Handler) -> None:
+    def __init__(
+        self,
+        node: Node,
+        *,
+        on_event: Callable[[Event], None],
+        on_request: Handler,
+        turn: Callable[[], Awaitable[None]],
+    ) -> None:
         self._node = node
+        self._turn = turn
         self._on_event = on_event
         self._on_request = on_request
         self._connections: dict[int, _Connection] = {}
@@ -179,7 +187,7 @@ class Transport:
                 self._hand_out(event)
                 if isinstance(event, RecordsChanged):
                     # A large snapshot comes in portions; queries are answered in between.
-                    await asyncio.sleep(0)
+                    await self._turn()
 
     def _hand_out(self, event: Event) -> None:
         match event:
@@ -292,7 +300,7 @@ class Transport:
                     self._node.stream_received(link, data, self._now())
                     self._pump()
                     # To read what has come already, or to write what the kernel takes at once, does not wait.
-                    await asyncio.sleep(0)
+                    await self._turn()
             finally:
                 writing.cancel()
         except OSError as exc:
@@ -313,7 +321,7 @@ class Transport:
                     writer.write(data)
                     async with asyncio.timeout(STUCK_S):
                         await writer.drain()
-                    await asyncio.sleep(0)
+                    await self._turn()
                 elif closing:
                     break
                 else:

@@ -10,7 +10,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from weavedns.records.groups import MAX_TUPLE_RECORDS, Group, find, frozen, members, with_record, without_record
+from weavedns.records.groups import (
+    EMPTY,
+    MAX_TUPLE_RECORDS,
+    Group,
+    find,
+    frozen,
+    members,
+    with_record,
+    without_record,
+)
 from weavedns.records.log import Change, Delta, Entry, Fact, Replica, Snapshot, all_changes, differences, same
 from weavedns.records.record import Record
 
@@ -67,7 +76,7 @@ class Catalog:
 
     def of_holder(self, holder: str) -> Collection[Record]:
         """This peer's own records of a container, a zone file or a store, in the order in which they came."""
-        return members(self._by_holder.get(holder, ()))
+        return members(self._by_holder.get(holder, EMPTY))
 
     def holders(self) -> Collection[str]:
         """Everybody who holds at least one of this peer's own records."""
@@ -75,7 +84,7 @@ class Catalog:
 
     def add(self, record: Record) -> list[Change]:
         """Put a record in; one that differs only in TTL or health takes the old one's place, else it is no change."""
-        group = self._by_holder.get(record.holder, ())
+        group = self._by_holder.get(record.holder, EMPTY)
         old = find(group, record)
         if old is not None and same(old, record):
             return []
@@ -84,11 +93,11 @@ class Catalog:
 
     def remove(self, record: Record) -> list[Change]:
         """Take a record out; one that is not there is no change."""
-        group = self._by_holder.get(record.holder, ())
+        group = self._by_holder.get(record.holder, EMPTY)
         if find(group, record) is None:
             return []
         left = without_record(group, record)
-        if left == ():
+        if left is EMPTY:
             del self._by_holder[record.holder]
         else:
             self._by_holder[record.holder] = left

@@ -8,17 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from msgspec import Struct
+
 from weavedns.records.record import Record
 
-Group = Record | tuple[Record, ...] | dict[Record, Record]
 MAX_TUPLE_RECORDS = 8
+
+
+class Several(Struct, eq=False, gc=False):
+    """Not one record but none, a few, or many.
+
+    As with a record, Python's collector of cycles never looks at one; nor then at a table with 100,000 groups.
+    """
+
+    records: tuple[Record, ...] | dict[Record, Record]
+
+
+Group = Record | Several
+EMPTY = Several(())
 
 
 def members(group: Group) -> Collection[Record]:
     """The records in the order in which they came; of a large group a view, which changes with it."""
     if isinstance(group, Record):
         return (group,)
-    return group if isinstance(group, tuple) else group.values()
+    return group.records if isinstance(group.records, tuple) else group.records.values()
 
 
 def frozen(group: Group) -> tuple[Record, ...]:
@@ -26,29 +40,36 @@ def frozen(group: Group) -> tuple[Record, ...]:
     return tuple(members(group))
 
 
+def changes_itself(group: Group) -> bool:
+    """Whether the group is a large one, which changes instead of giving way to another one."""
+    return isinstance(group, Several) and isinstance(group.records, dict)
+
+
 def find(group: Group, record: Record) -> Record | None:
     """The record of the group that is equal to `record`, whose TTL or health may differ."""
-    if isinstance(group, dict):
-        return group.get(record)
+    if isinstance(group, Several) and isinstance(group.records, dict):
+        return group.records.get(record)
     return next((known for known in members(group) if known == record), None)
 
 
 def with_record(group: Group, record: Record) -> Group:
     """The group with `record` in it, in the place of an equal one if there is one; a large one is changed itself."""
-    if isinstance(group, dict):
-        group[record] = record
+    if isinstance(group, Several) and isinstance(group.records, dict):
+        group.records[record] = record
         return group
     found = dict(zip(members(group), members(group), strict=True))
     found[record] = record
     if len(found) > MAX_TUPLE_RECORDS:
-        return found
-    return record if len(found) == 1 else tuple(found.values())
+        return Several(found)
+    return record if len(found) == 1 else Several(tuple(found.values()))
 
 
 def without_record(group: Group, record: Record) -> Group:
-    """The group without `record`, which may be none of it; a large one is changed itself."""
-    if isinstance(group, dict):
-        group.pop(record, None)
-        return group or ()
+    """The group without `record`, which may be none of it, or EMPTY; a large one is changed itself."""
+    if isinstance(group, Several) and isinstance(group.records, dict):
+        group.records.pop(record, None)
+        return group if group.records else EMPTY
     left = tuple(known for known in members(group) if known != record)
-    return left[0] if len(left) == 1 else left
+    if len(left) == 1:
+        return left[0]
+    return Several(left) if left else EMPTY

@@ -11,9 +11,19 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from hashlib import blake2b
 from itertools import chain, islice
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
-from weavedns.records.groups import Group, find, frozen, members, with_record, without_record
+from weavedns.records.groups import (
+    EMPTY,
+    Group,
+    Several,
+    changes_itself,
+    find,
+    frozen,
+    members,
+    with_record,
+    without_record,
+)
 from weavedns.records.record import Record
 
 LOG_ENTRIES = 4096
@@ -134,7 +144,7 @@ class Replica:
 
     def of_name(self, name: bytes) -> tuple[Record, ...]:
         """The records of a name in the order in which they came."""
-        return frozen(self.names.get(name, ()))
+        return frozen(self.names.get(name, EMPTY))
 
     def records(self) -> Iterator[Record]:
         """All records, name by name."""
@@ -143,7 +153,7 @@ class Replica:
 
     def find(self, record: Record) -> Record | None:
         """The record with the same key, whose TTL or health may differ."""
-        return find(self.names.get(record.name, ()), record)
+        return find(self.names.get(record.name, EMPTY), record)
 
     def apply(self, entry: Entry, now: float) -> list[Change]:
         """Take in the owner's next change, log it, and return what it did to the records."""
@@ -166,14 +176,14 @@ class Replica:
                 self.size += 1
             self.facts[item.kind, item.key] = item
             return []
-        group = self.names.get(item.name, ())
+        group = self.names.get(item.name, EMPTY)
         old = find(group, item)
         if old is not None and same(old, item):
             return []
         if old is None and self._full():
             return []
         self.names[item.name] = fuller = with_record(group, item)
-        if isinstance(fuller, dict):
+        if changes_itself(fuller):
             self.crowded.add(item.name)
         if old is not None:
             return [Change(old, added=False), Change(item, added=True)]
@@ -215,7 +225,7 @@ class Replica:
         if old is None:
             return []
         left = without_record(self.names[item.name], item)
-        if left == ():
+        if left is EMPTY:
             del self.names[item.name]
             self.crowded.discard(item.name)
         else:
@@ -259,35 +269,33 @@ def all_changes(replica: Replica, *, added: bool) -> Iterator[Change]:
     return (Change(record, added) for record in _drawn(_still(replica)))
 
 
-# By name: a bare record or several, which do not change any more; None where they were drawn.
-_Still = dict[bytes, Record | tuple[Record, ...] | None]
+# Groups by name, which do not change any more; EMPTY where they were drawn.
+_Still = dict[bytes, Group]
 
 
 def _still(replica: Replica) -> _Still:
     """The records as they are now.
 
-    Nothing else happens meanwhile, so it does as little as can be; and unlike a list, a table of names and records is
-    nothing that Python's collector of cycles looks through.
+    Nothing else happens meanwhile, so it does as little as can be.
     """
-    still = cast("_Still", replica.names.copy())
+    still = replica.names.copy()
     for name in replica.crowded:
-        still[name] = frozen(replica.names[name])
+        still[name] = Several(frozen(replica.names[name]))
     return still
 
 
 def _drawn(still: _Still) -> Iterator[Record]:
     """The records of `_still` one by one, each name's let go of when they were drawn."""
     for name, group in still.items():
-        if group is not None:
-            still[name] = None
-            yield from members(group)
+        still[name] = EMPTY
+        yield from members(group)
 
 
 def _differences(old: dict[bytes, Group], new: _Still) -> Iterator[Change]:
     for name, group in new.items():
         was = old.pop(name, None)
-        now = frozen(group or ())
-        new[name] = None
+        now = frozen(group)
+        new[name] = EMPTY
         if was is None:
             for record in now:
                 yield Change(record, added=True)

@@ -18,6 +18,7 @@ from weavedns.gossip.node import Node
 from weavedns.gossip.seal import Key, Keyring
 from weavedns.gossip.transport import Transport
 from weavedns.records.catalog import Catalog
+from weavedns.turns import Turns
 
 DEADLINE_S = 10.0
 SEALED = Keyring((Key.from_master(b"1" * 32),))
@@ -33,7 +34,7 @@ class Peer:
         addrs = tuple(("127.0.0.1", port) for port in seeds)
         config = Config(name, "127.0.0.1", self.port, seeds=addrs, keyring=keyring or Keyring())
         self.node = Node(config, self.catalog, SystemRandom(), wall_ms=1_700_000_000_000 + self.port)
-        self.transport = Transport(self.node, on_event=self.events.append, on_request=self.answer)
+        self.transport = Transport(self.node, on_event=self.events.append, on_request=self.answer, turn=Turns().take)
 
     def portions(self) -> list[int]:
         return [len(event.changes) for event in self.events if isinstance(event, RecordsChanged)]

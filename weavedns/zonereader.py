@@ -1,7 +1,7 @@
 """Reads one zone file and what it includes: a small one here, a large one in a process of its own.
 
 A thread that parses 100,000 records holds the interpreter again and again, and queries wait each time. The process
-has the lowest priority, hands the records over in slices when all of the file has been found good, and ends with the
+has a low priority, hands the records over in slices when all of the file has been found good, and ends with the
 daemon. Never touches the catalog.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import stat
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -28,6 +29,8 @@ SMALL_BYTES = 64 * 1024
 # Half a millisecond's work.
 RECORDS_A_SLICE = 50
 _LENGTH_BYTES = 4
+# From its first moment: when the daemon wakes, it is the one that runs.
+_NICELY = ["nice", "-n", "10"] if shutil.which("nice") else []
 # The child has this process's own path, wherever it came from.
 _CHILD = "import sys; sys.path[:] = sys.argv[2:]; from weavedns import zonereader; zonereader.main(int(sys.argv[1]))"
 
@@ -131,7 +134,7 @@ async def read(job: Job, *, here: bool) -> Reading:
         pass
     try:
         child = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", _CHILD, str(os.getpid()), *sys.path, stdin=PIPE, stdout=PIPE
+            *_NICELY, sys.executable, "-c", _CHILD, str(os.getpid()), *sys.path, stdin=PIPE, stdout=PIPE
         )
     except OSError:  # no more processes may be started: late answers are better than old records
         return await asyncio.to_thread(read_here, job, None)
@@ -207,7 +210,6 @@ def reason(exc: OSError | ValueError) -> str:
 def main(parent: int) -> None:
     """Be the process: read what the job on the standard input says, and write head and records."""
     process.end_with(parent)
-    process.give_way()
     job = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Job)
     for part in _answer(job):
         _write(sys.stdout.buffer, part)

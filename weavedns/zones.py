@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -213,14 +213,22 @@ class ZoneWatcher:
             await self._turns.take()
         count = len(wanted)
         await self._in_slices(wanted, lambda record: self._renew(record, wanted))
+        if len(catalog.of_holder(holder)) > count:
+            # Nobody else changes what this holder has while it is looked through.
+            going: dict[Record, None] = {}
+            for some in _sliced(catalog.of_holder(holder)):
+                going.update((record, None) for record in some if record not in wanted)
+                await self._turns.take()
+            await self._in_slices(going, catalog.remove)
         # Bit by bit as well: to free all of it at once takes long.
-        known = tuple(catalog.of_holder(holder))
-        await self._in_slices(known, lambda record: [] if wanted.pop(record, None) else catalog.remove(record))
+        while wanted:
+            for _ in range(min(len(wanted), RECORDS_A_SLICE)):
+                wanted.popitem()
+            await self._turns.take()
         return count
 
     async def _in_slices(self, records: Iterable[Record], step: Callable[[Record], list[Change]]) -> None:
-        pending = iter(records)
-        while some := tuple(islice(pending, RECORDS_A_SLICE)):
+        for some in _sliced(records):
             self._publish([change for record in some for change in step(record)])
             await self._turns.take()
 
@@ -262,6 +270,12 @@ async def _nothing() -> AsyncIterator[Sequence[Record]]:
     nothing: tuple[Sequence[Record], ...] = ()
     for part in nothing:
         yield part
+
+
+def _sliced(records: Iterable[Record]) -> Iterator[Sequence[Record]]:
+    pending = iter(records)
+    while some := tuple(islice(pending, RECORDS_A_SLICE)):
+        yield some
 
 
 def _check(paths: Sequence[Path]) -> None:

@@ -149,10 +149,21 @@ class Conversation:
             messages = codec.changes(delta, _CHANGES_BYTES, full_bytes=codec.PART_BYTES)
             yield from (message for _, message in messages if message is not None)
             return
-        snapshot = replica.snapshot()
-        yield encode(SnapshotStart(owner, snapshot.incarnation, snapshot.version))
-        count = 0
-        for items in codec.parts(snapshot.items):
-            count += len(items)
-            yield encode(SnapshotPart(items))
-        yield encode(SnapshotEnd(count))
+        sending = (self._peer, owner)
+        if sending in self._core.sending:
+            return
+        self._core.sending.add(sending)
+        try:
+            yield from _messages(replica.snapshot())
+        finally:
+            self._core.sending.discard(sending)
+
+
+def _messages(snapshot: Snapshot) -> Iterator[bytes]:
+    """A snapshot in parts, each made when there is room for it."""
+    yield encode(SnapshotStart(snapshot.owner, snapshot.incarnation, snapshot.version))
+    count = 0
+    for items in codec.parts(snapshot.items):
+        count += len(items)
+        yield encode(SnapshotPart(items))
+    yield encode(SnapshotEnd(count))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.docker.hosts import own_address
 from tests.lab import Host, Lab, wait_until
 
 pytestmark = pytest.mark.docker
@@ -55,13 +56,18 @@ def follow(host: Host, line: Line) -> None:
     command = shlex.split(line.command)
     if command[:2] == ["weavedns", "launch"]:
         host.start_daemon(*command[2:])
+        # Nobody types the next line before this server has its address: the addresses go by who came first.
+        wait_until(lambda: own_address(host) != "None", 30.0, what=f"{line.host}# {line.command}: a DNS address")
     elif line.command.startswith(QUESTIONS):
+        said = ""
 
         def comes_true() -> bool:
+            nonlocal said
             done = host.run(*command, check=False)
+            said = done.stdout + done.stderr
             return done.returncode == 0 and (not line.says or done.stdout.split() == [line.says])
 
-        wait_until(comes_true, 15.0, what=f"{line.host}# {line.command}  # {line.says}")
+        wait_until(comes_true, 15.0, what=lambda: f"{line.host}# {line.command}  # {line.says}, it says {said}")
     else:
         host.run(*command, timeout_s=60)
 

@@ -30,7 +30,7 @@ async def reflect(port: int) -> None:
                 memory[at + 2] |= _QR
             batch.send(sizes)
             left = left - len(sizes) if len(sizes) >= _BUSY else 0
-            gather(len(sizes))
+            gather(len(sizes), bool)
 
     asyncio.get_running_loop().add_reader(sock.fileno(), readable)
     await asyncio.Event().wait()

@@ -13,8 +13,9 @@ import os
 import sys
 from pathlib import Path
 
+from bench import churn
 from bench.servers import DOMAIN, address
-from weavedns import config, process
+from weavedns import config
 from weavedns.cluster.cluster import Cluster, Hooks
 from weavedns.records import names, rdata
 from weavedns.records.catalog import Catalog
@@ -47,7 +48,7 @@ async def main(name: str, port: int, join: int, records: int, version: int, chan
     )
     cluster = Cluster(settings, catalog, Hooks(lambda _: None, lambda _: None, lambda _: None, sys.exit), Turns())
     # Who measures shares the core.
-    process.give_way()
+    churn.give_way()
     print("ready", flush=True)
     await asyncio.to_thread(os.read, 0, 1)
     async with cluster.serving():

@@ -30,6 +30,8 @@ from bench.servers import Server, running
 
 RESULTS = Path(__file__).parent / "results"
 NAMES = churn.LARGE
+# Of the daemon that peers come to: they are to bring many records, not to take many.
+FEW_NAMES = 10_000
 PROBES_A_SECOND = 1000
 FOREIGN_A_SECOND = 500
 GATE_MS = 2.0
@@ -37,6 +39,16 @@ QUIET = "half of the peak rate"
 FILES = "the same, while a zone file brings 100,000 records, then others, and 500 change each second"
 PEERS = "the same, while a peer brings 100,000, then others, and 500 change here and 500 at a third each second"
 DEAD = "500 names of others a second, all upstreams silent"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A running daemon: its folder, queries for its names, and how many of these it answers a second at most."""
+
+    server: Server
+    place: Path
+    queries: Path
+    peak: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,33 +89,42 @@ def main() -> int:
 
 
 def measure(folder: Path, seconds: float, cores: Sequence[int]) -> list[Tail]:
-    own, foreign = folder / "own", folder / "foreign"
-    load.write_queries(own, NAMES)
+    foreign = folder / "foreign"
     foreign.write_text("".join(f"f{number}.example.test A\n" for number in range(NAMES)))
-    place = folder / f"weavedns-{NAMES}"
-    (gossip,) = churn.free_ports(1)
-    with dead_upstream() as upstream, churn.Peers(gossip, cores[1]) as peers:
-        command = partial(launch, gossip=gossip, upstream=upstream)
-        with running("weavedns", NAMES, folder, cores[0], command_of=command) as server:
-            half = load.saturate(server, own, min(seconds, 3.0), cores[1]).per_second / 2
-
-            def watch(situation: str, *works: churn.Work, merges: churn.Merges | None = None) -> Tail:
-                with churn.beside(*works):
-                    tail = observe(situation, server, (own, half), seconds, merges)
-                return replace(tail, merged_s=tuple(merges.took_s)) if merges else tail
-
-            files, arrivals = churn.Merges(server.port), churn.Merges(server.port)
-            return [
-                watch(QUIET),
-                watch(FILES, churn.zone_files(place / "zones", files), merges=files),
-                watch(PEERS, churn.commands(place / "socket"), peers.come(arrivals), merges=arrivals),
-                observe(DEAD, server, (foreign, FOREIGN_A_SECOND), seconds),
-            ]
+    gossip, unused = churn.free_ports(2)
+    with dead_upstream() as upstream:
+        with measured(folder, NAMES, seconds, cores, upstream=upstream, gossip=unused) as one:
+            files = churn.Merges(one.server.port)
+            quiet = observe(QUIET, one, seconds)
+            with churn.beside(churn.zone_files(one.place / "zones", files)):
+                read = observe(FILES, one, seconds, merges=files)
+            dead = observe(DEAD, one, seconds, load_of=(foreign, FOREIGN_A_SECOND))
+        with (
+            churn.Peers(gossip, cores[1]) as peers,
+            measured(folder, FEW_NAMES, seconds, cores, upstream=upstream, gossip=gossip) as one,
+        ):
+            arrivals = churn.Merges(one.server.port)
+            with churn.beside(churn.commands(one.place / "socket"), peers.come(arrivals)):
+                met = observe(PEERS, one, seconds, merges=arrivals)
+    return [quiet, replace(read, merged_s=tuple(files.took_s)), replace(met, merged_s=tuple(arrivals.took_s)), dead]
 
 
-def launch(place: Path, port: int, *, gossip: int, upstream: int) -> list[str]:
+@contextlib.contextmanager
+def measured(
+    folder: Path, names: int, seconds: float, cores: Sequence[int], *, upstream: int, gossip: int
+) -> Iterator[Measured]:
+    """A daemon with so many names."""
+    queries = folder / f"own-{names}"
+    load.write_queries(queries, names)
+    command = partial(launch, names=names, upstream=upstream, gossip=gossip)
+    with running("weavedns", names, folder, cores[0], command_of=command) as server:
+        peak = load.saturate(server, queries, min(seconds, 3.0), cores[1]).per_second
+        yield Measured(server, folder / f"weavedns-{names}", queries, peak)
+
+
+def launch(place: Path, port: int, *, names: int, upstream: int, gossip: int) -> list[str]:
     """The command for the daemon that is measured."""
-    churn.write_zone(place / "zones" / "first.zone", "n", 0)
+    churn.write_zone(place / "zones" / "first.zone", "n", 0, count=names)
     start = [sys.executable, "-c", "from weavedns.cli import main; main()", "launch", "--no-network", "--no-http"]
     where = ["--listen", f"127.0.0.1:{port}", "--socket", str(place / "socket"), "--state-dir", str(place)]
     what = ["--range", "10.0.0.0/8", "--zones", str(place / "zones"), "--upstream", f"127.0.0.1:{upstream}"]
@@ -112,15 +133,19 @@ def launch(place: Path, port: int, *, gossip: int, upstream: int) -> list[str]:
 
 
 def observe(
-    situation: str, server: Server, beside: tuple[Path, float], seconds: float, merges: churn.Merges | None = None
+    situation: str,
+    one: Measured,
+    seconds: float,
+    *,
+    load_of: tuple[Path, float] | None = None,
+    merges: churn.Merges | None = None,
 ) -> Tail:
-    """Probe names of our own at a low rate while a load runs beside."""
-    queries, rate = beside
-    at = ["dnsperf", "-s", "127.0.0.1", "-p", str(server.port), "-l", str(seconds)]
+    """Probe names of its own at a low rate beside a load: queries and how many a second, or half of the peak rate."""
+    queries, rate = load_of or (one.queries, one.peak / 2)
+    at = ["dnsperf", "-s", "127.0.0.1", "-p", str(one.server.port), "-l", str(seconds)]
     loaded = [*at, "-d", str(queries), "-Q", str(int(rate)), "-q", "1000", "-c", "10"]
-    # The names that are timed are our own, whatever the load is.
-    timed = [sys.executable, "-m", "bench.timed", str(server.port)]
-    probe = [*timed, str(queries.with_name("own")), str(seconds), str(PROBES_A_SECOND)]
+    timed = [sys.executable, "-m", "bench.timed", str(one.server.port)]
+    probe = [*timed, str(one.queries), str(seconds), str(PROBES_A_SECOND)]
     with subprocess.Popen(loaded, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as other:
         probed = subprocess.run(probe, stdout=subprocess.PIPE, text=True, check=True, timeout=seconds + 30).stdout
         output, _ = other.communicate(timeout=seconds + 30)
@@ -143,7 +168,12 @@ def dead_upstream() -> Iterator[int]:
 
 
 def render(tails: Sequence[Tail]) -> str:
-    lines = [f"{time.strftime('%Y-%m-%d')}; {NAMES:,} names, {PROBES_A_SECOND:,} timed queries a second.", ""]
+    lines = [
+        f"{time.strftime('%Y-%m-%d')}; {PROBES_A_SECOND:,} timed queries a second.",
+        "",
+        f"The daemon has {NAMES:,} names of its own, that to which peers come {FEW_NAMES:,}.",
+        "",
+    ]
     lines += [
         "| beside the timed queries | timed | p50 ms | p99 ms | most ms | load q/s | lost | merged in s |",
         "|---|---|---|---|---|---|---|---|",

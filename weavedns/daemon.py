@@ -46,9 +46,9 @@ log = logging.getLogger(__name__)
 RESOLV_CONF = Path("/etc/resolv.conf")
 RESOLV_CONF_EVERY_S = 2.0
 THREAD_SWITCH_S = 0.0005
-# Python's collector of cycles runs after so many new objects, and 50 times that. Its usual 700 let it look at tables
-# of 100,000 records again and again while they are taken in.
-COLLECT_AFTER = (20_000, 50, 50)
+# Python's collector of cycles looks at so many new objects at once, a millisecond's work, and at older ones after 500
+# times as many. Its usual 10 times let it look at tables of 100,000 records again and again while they are taken in.
+COLLECT_AFTER = (2_000, 500, 50)
 # How long names that are being recovered may hold back the first answer.
 RECOVERY_S = 5.0
 # The same while containers are attached and the engine does not say which, as when both are restarted.
@@ -78,12 +78,14 @@ class Daemon:
         self._forward_for(())
         self._upstreams = Upstreams(settings.upstream, settings.forward)
         self._neighbours = Neighbours(settings.weave_range, settings.dns_subnet)
+        turns = Turns()
         self._dns = DnsServer(
             self._answers,
             self._access,
             self._upstreams,
             peer=settings.name,
             private=self._neighbours if settings.network else None,
+            awaited=turns.busy,
         )
         self._store = AddedStore(
             settings.state_dir / "added.zone",
@@ -107,7 +109,6 @@ class Daemon:
             publish=self._publish,
             names_by_hand=self._registry.names_of,
         )
-        turns = Turns()
         self._zones = ZoneWatcher(
             settings.zones,
             self._catalog,

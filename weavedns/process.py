@@ -68,12 +68,6 @@ def end_with(parent: int) -> None:
         sys.exit(1)
 
 
-def give_way() -> None:
-    """Let every other process go first (sched(7), SCHED_IDLE), where there is such a thing."""
-    with contextlib.suppress(OSError, AttributeError):
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-
-
 def read_text(path: Path) -> str:
     """What a file says; nothing when it cannot be read."""
     try:

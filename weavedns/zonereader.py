@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import stat
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -25,9 +26,12 @@ from weavedns.records import zonefile
 from weavedns.records.record import Origin, Record, RecordType
 
 SMALL_BYTES = 64 * 1024
-# Half a millisecond's work.
+# What is handed over, looked at or let go of at once: less than a slice of work.
 RECORDS_A_SLICE = 50
 _LENGTH_BYTES = 4
+# The lowest priority (sched(7), SCHED_IDLE) from its first moment: when the daemon wakes, it runs at once. A process
+# that is merely nice keeps a core for some milliseconds.
+_IDLY = ["chrt", "--idle", "0"] if shutil.which("chrt") else []
 # The child has this process's own path, wherever it came from.
 _CHILD = "import sys; sys.path[:] = sys.argv[2:]; from weavedns import zonereader; zonereader.main(int(sys.argv[1]))"
 
@@ -131,7 +135,7 @@ async def read(job: Job, *, here: bool) -> Reading:
         pass
     try:
         child = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", _CHILD, str(os.getpid()), *sys.path, stdin=PIPE, stdout=PIPE
+            *_IDLY, sys.executable, "-c", _CHILD, str(os.getpid()), *sys.path, stdin=PIPE, stdout=PIPE
         )
     except OSError:  # no more processes may be started: late answers are better than old records
         return await asyncio.to_thread(read_here, job, None)
@@ -207,7 +211,6 @@ def reason(exc: OSError | ValueError) -> str:
 def main(parent: int) -> None:
     """Be the process: read what the job on the standard input says, and write head and records."""
     process.end_with(parent)
-    process.give_way()
     job = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Job)
     for part in _answer(job):
         _write(sys.stdout.buffer, part)

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 POLL_S = 1.0
 MAX_FILES = 1000
+# Published together: more between two looks at the clock would make slices longer than they should be.
+_STEPS_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,9 +205,8 @@ class ZoneWatcher:
         catalog, count = self._catalog, 0
         if not catalog.of_holder(holder):
             async for part in slices:
-                self._publish([change for record in part for change in catalog.add(record)])
+                await self._in_slices(part, catalog.add)
                 count += len(part)
-                await self._turns.take()
             return count
         wanted: dict[Record, Record] = {}
         async for part in slices:
@@ -213,16 +214,26 @@ class ZoneWatcher:
             await self._turns.take()
         count = len(wanted)
         await self._in_slices(wanted, lambda record: self._renew(record, wanted))
+        if len(catalog.of_holder(holder)) > count:
+            # Nobody else changes what this holder has while it is looked through.
+            going: dict[Record, None] = {}
+            for some in _sliced(catalog.of_holder(holder), RECORDS_A_SLICE):
+                going.update((record, None) for record in some if record not in wanted)
+                await self._turns.take()
+            await self._in_slices(going, catalog.remove)
         # Bit by bit as well: to free all of it at once takes long.
-        known = tuple(catalog.of_holder(holder))
-        await self._in_slices(known, lambda record: [] if wanted.pop(record, None) else catalog.remove(record))
+        while wanted:
+            for _ in range(min(len(wanted), RECORDS_A_SLICE)):
+                wanted.popitem()
+            await self._turns.take()
         return count
 
     async def _in_slices(self, records: Iterable[Record], step: Callable[[Record], list[Change]]) -> None:
-        pending = iter(records)
-        while some := tuple(islice(pending, RECORDS_A_SLICE)):
+        ends = await self._turns.take()
+        for some in _sliced(records, _STEPS_AT_ONCE):
             self._publish([change for record in some for change in step(record)])
-            await self._turns.take()
+            if time.perf_counter() >= ends:
+                ends = await self._turns.take()
 
     def _renew(self, record: Record, wanted: Mapping[Record, Record]) -> list[Change]:
         """Add a record, and remove what the file does not give its name any more: no answer shows both."""
@@ -262,6 +273,12 @@ async def _nothing() -> AsyncIterator[Sequence[Record]]:
     nothing: tuple[Sequence[Record], ...] = ()
     for part in nothing:
         yield part
+
+
+def _sliced(records: Iterable[Record], count: int) -> Iterator[Sequence[Record]]:
+    pending = iter(records)
+    while some := tuple(islice(pending, count)):
+        yield some
 
 
 def _check(paths: Sequence[Path]) -> None:

@@ -78,7 +78,7 @@ class SimTransport(Transport):
         *,
         on_event: Callable[[Any], None],
         on_request: Handler,
-        turn: Callable[[], Awaitable[None]],
+        turn: Callable[[], Awaitable[float]],
     ) -> None:
         super().__init__(node, on_event=on_event, on_request=on_request, turn=turn)
         self._world = world

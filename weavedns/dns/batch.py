@@ -71,13 +71,14 @@ def open_batch(sock: socket.socket) -> Batch:
     return PlainBatch(sock)
 
 
-def gather(count: int) -> None:
+def gather(count: int, awaited: Callable[[], bool]) -> None:
     """After a batch of `count`, let the rest of a crowd come, so that it fills the next batch.
 
     As network cards do it (interrupt moderation): a pause of less than 0.1 ms, which only those meet who ask together
-    with many others, takes a tenth off the CPU time of each query. A few at a time are never kept waiting.
+    with many others, takes a tenth off the CPU time of each query. A few at a time are never kept waiting, nor is
+    anything else that is to be done, if the processor is `awaited`.
     """
-    if count in _CROWD:
+    if count in _CROWD and not awaited():
         time.sleep(_PAUSE_S)
 
 

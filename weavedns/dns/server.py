@@ -66,6 +66,7 @@ class DnsServer:
         stats: DnsStats | None = None,
         peer: str = "",
         clock: Callable[[], float] = _clock,
+        awaited: Callable[[], bool] = lambda: False,
     ) -> None:
         self.stats = stats or DnsStats()
         self.cache = Cache()
@@ -73,6 +74,7 @@ class DnsServer:
         self._access = access
         self._private = private or NoPrivateNames()
         self._clock = clock
+        self._awaited = awaited
         self._next_fault_told = 0.0
         self._handed_over = answers.handed_over
         self._responder = Responder(answers, self.stats)
@@ -96,7 +98,15 @@ class DnsServer:
         udp, tcp = _bind(host, port)
         asked = TcpListener(tcp, self._ask_tcp, self.stats)
         port = tcp.getsockname()[1]
-        listener = UdpListener(udp, self._responder, self._access, self._ask_udp, self.stats, cached=self._cached)
+        listener = UdpListener(
+            udp,
+            self._responder,
+            self._access,
+            self._ask_udp,
+            self.stats,
+            cached=self._cached,
+            awaited=self._awaited,
+        )
         self._listeners.append(_Listener(host, port, listener, asked))
         if self._started:
             self._begin(self._listeners[-1])

@@ -41,12 +41,14 @@ class UdpListener:
         stats: DnsStats,
         *,
         cached: Cached = lambda _: None,
+        awaited: Callable[[], bool] = lambda: False,
     ) -> None:
         self._sock = sock
         self._responder = responder
         self._access = access
         self._careful = careful
         self._cached = cached
+        self._awaited = awaited
         self._stats = stats
         self._batch: Batch = open_batch(sock)
         # An asker's reply headers, which say whether it may have queries forwarded; an old verdict is dropped
@@ -92,7 +94,7 @@ class UdpListener:
                 self._take_care(sizes, askers, heads, replies)
             stats.unsent += self._emit(replies)
             left = left - len(sizes) if len(sizes) >= _BUSY else 0
-            gather(len(sizes))
+            gather(len(sizes), self._awaited)
 
     def _take_care(
         self, sizes: Sequence[int], askers: Sequence[Asker], heads: Sequence[Heads], replies: list[int]

@@ -30,7 +30,7 @@ from weavedns.records.validate import is_name, is_rdata
 MAX_MESSAGES_A_DATAGRAM = 256
 # How many bytes of items go into one frame of a stream: decoding it, a quarter of a millisecond's work, must not keep
 # queries waiting. One item alone may be larger.
-PART_BYTES = 4 * 1024
+PART_BYTES = 1024
 _SMALL_ARRAY = 15
 _ORIGINS = tuple(Origin)
 _CODES = {origin: code for code, origin in enumerate(Origin)}

@@ -20,8 +20,8 @@ from weavedns.gossip.timers import Timers
 from weavedns.records.catalog import Catalog
 from weavedns.records.log import Change
 
-# One event carries at most so many changes, half a millisecond's work: a large snapshot never keeps queries waiting.
-CHANGES_AN_EVENT = 50
+# One event carries at most so many changes, less than a slice of work: a large snapshot never keeps queries waiting.
+CHANGES_AN_EVENT = 10
 SUSPICION_SHARE = 1 / 3
 
 

@@ -22,6 +22,7 @@ from weavedns.records.groups import (
 )
 from weavedns.records.log import Change, Delta, Entry, Fact, Replica, Snapshot, all_changes, differences, same
 from weavedns.records.record import Record
+from weavedns.records.table import Table, part_of
 
 __all__ = ["MAX_TUPLE_RECORDS", "Catalog", "Change", "Merged"]
 
@@ -52,7 +53,7 @@ class Catalog:
         self._replicas: dict[str, Replica] = {owner: self._own}
         self._hidden: set[str] = set()
         # The tables of the visible owners, which is all that look-ups read.
-        self._tables: dict[str, dict[bytes, Group]] = {owner: self._own.names}
+        self._tables: dict[str, Table[Group]] = {owner: self._own.names}
         self._digest = self._own.mark
         self._now = 0.0
 
@@ -66,8 +67,9 @@ class Catalog:
     def of_name(self, name: bytes) -> tuple[Record, ...]:
         """The visible records of a name: this peer's own first, each owner's in the order in which they came."""
         out: tuple[Record, ...] = ()
+        part = part_of(name)
         for table in self._tables.values():
-            found = table.get(name)
+            found = table.parts[part].get(name)
             if found is not None:
                 out += frozen(found)
         return out

@@ -25,6 +25,7 @@ from weavedns.records.groups import (
     without_record,
 )
 from weavedns.records.record import Record
+from weavedns.records.table import Table
 
 LOG_ENTRIES = 4096
 LOG_AGE_S = 15 * 60.0
@@ -128,7 +129,7 @@ class Replica:
         self.limit = limit
         self.partial = False
         self.size = 0
-        self.names: dict[bytes, Group] = {}
+        self.names: Table[Group] = Table()
         # The names whose group is one that changes itself.
         self.crowded: set[bytes] = set()
         self.facts: dict[tuple[int, bytes], Fact] = {}
@@ -194,12 +195,14 @@ class Replica:
         """The changes after `version`; None when the log does not reach back so far."""
         if self.partial or not self.floor <= version <= self.version:
             return None
-        entries = tuple(islice(self._log, version - self.floor, None))
+        # From the end, as it is mostly the last few that are asked for.
+        entries = tuple(islice(reversed(self._log), self.version - version))[::-1]
         return Delta(self.owner, self.incarnation, version, entries)
 
     def snapshot(self) -> Snapshot:
         """All there is now; what changes later does not show in it."""
-        items = chain[Item](list(self.facts.values()), _drawn(_still(self)))
+        records = (record for _, group in _still(self).drain() for record in members(group))
+        items = chain[Item](list(self.facts.values()), records)
         return Snapshot(self.owner, self.incarnation, self.version, items)
 
     def restart(self, incarnation: int) -> None:
@@ -261,48 +264,27 @@ def differences(before: Replica | None, after: Replica) -> Iterator[Change]:
     `after` counts as it was when this was called, so it can be drawn slowly while that changes. `before` is nobody
     else's any more: it is emptied on the way, as to free it all at once would keep queries waiting.
     """
-    return _differences(before.names if before else {}, _still(after))
+    return _differences(before.names if before else Table(), _still(after))
 
 
 def all_changes(replica: Replica, *, added: bool) -> Iterator[Change]:
     """Every record coming or going, as they were when this was called."""
-    return (Change(record, added) for record in _drawn(_still(replica)))
+    return (Change(record, added) for _, group in _still(replica).drain() for record in members(group))
 
 
-# Groups by name, which do not change any more; EMPTY where they were drawn.
-_Still = dict[bytes, Group]
-
-
-def _still(replica: Replica) -> _Still:
-    """The records as they are now.
-
-    Nothing else happens meanwhile, so it does as little as can be.
-    """
+def _still(replica: Replica) -> Table[Group]:
+    """The records as they are now."""
     still = replica.names.copy()
     for name in replica.crowded:
         still[name] = Several(frozen(replica.names[name]))
     return still
 
 
-def _drawn(still: _Still) -> Iterator[Record]:
-    """The records of `_still` one by one, each name's let go of when they were drawn."""
-    for name, group in still.items():
-        still[name] = EMPTY
-        yield from members(group)
-
-
-def _differences(old: dict[bytes, Group], new: _Still) -> Iterator[Change]:
-    for name, group in new.items():
-        was = old.pop(name, None)
-        now = frozen(group)
-        new[name] = EMPTY
-        if was is None:
-            for record in now:
-                yield Change(record, added=True)
-        else:
-            yield from _name_differences(frozen(was), now)
-    while old:
-        for record in members(old.popitem()[1]):
+def _differences(old: Table[Group], new: Table[Group]) -> Iterator[Change]:
+    for name, group in new.drain():
+        yield from _name_differences(frozen(old.pop(name, EMPTY)), frozen(group))
+    for _, group in old.drain():
+        for record in members(group):
             yield Change(record, added=False)
 
 

@@ -121,7 +121,7 @@ def test_only_a_crowd_that_does_not_fill_a_batch_is_waited_for(
 ) -> None:
     pauses: list[float] = []
     monkeypatch.setattr(time, "sleep", pauses.append)
-    batch.gather(count)
+    batch.gather(count, bool)
     assert len(pauses) == paused
     assert sum(pauses) < 0.0001
 

@@ -173,9 +173,14 @@ class AddedStore:
         if container_names:
             lines = [f"{_CONTAINER_MARK} {names.render(each.name)} {each.container_id}\n" for each in container_names]
             text += _CONTAINERS_HEAD + "".join(lines)
+        data = (text + _CHANGES_HEAD).encode()
+        if len(data) > zonefile.MAX_FILE_BYTES:
+            raise StoreError(
+                f"all that is added is over {zonefile.MAX_FILE_BYTES >> 20} MiB; remove some of it first"
+            )
         self._left = None
         try:
-            state = _replace_durably(self._path, (text + _CHANGES_HEAD).encode())
+            state = _replace_durably(self._path, data)
         except OSError as exc:
             raise StoreError(f"{self._path} cannot be written: {exc.strerror}; {_cure(exc)}") from exc
         self._left, self._written, self._changes = state, len(records), 0
@@ -186,6 +191,8 @@ class AddedStore:
         lines = [_REMOVED_MARK + zonefile.render_line(record) for record in going]
         lines += [zonefile.render_line(record) for record in coming]
         data = "".join(f"{line}\n" for line in lines).encode()
+        if self._left[1] + len(data) > zonefile.MAX_FILE_BYTES:
+            return False
         before, self._left = self._left, None
         try:
             self._left = _append_durably(self._path, data, before)

@@ -30,7 +30,7 @@ from weavedns.control.operations import Operations, Parts
 from weavedns.dns.access import Access
 from weavedns.dns.answers import Answers, Zone
 from weavedns.dns.server import DnsServer
-from weavedns.dns.upstream import Upstreams, parse_resolv_conf
+from weavedns.dns.upstream import DNS_PORT, Upstreams, parse_resolv_conf
 from weavedns.errors import PeerError, WeaveError, innermost
 from weavedns.records import names
 from weavedns.records.catalog import Catalog, Change
@@ -348,7 +348,7 @@ class Daemon:
         self._access.allow([*self._settings.allow_forward, *local])
 
     async def _follow_resolv_conf(self) -> None:
-        own = {host for host, _ in self._dns_addresses()}
+        own = {host for host, port in self._dns_addresses() if port == DNS_PORT}
         seen: str | None = None
         while True:
             text = await asyncio.to_thread(process.read_text, RESOLV_CONF)

@@ -17,7 +17,7 @@ from weavedns.records import entries, names, rdata
 from weavedns.records.alias import check_alone
 from weavedns.records.catalog import Catalog, Change
 from weavedns.records.record import Origin, Record, RecordType, check_ttl, type_code
-from weavedns.records.zonefile import check_supported
+from weavedns.records.zonefile import MAX_RECORDS_PER_NAME, check_supported
 
 log = logging.getLogger(__name__)
 
@@ -71,9 +71,7 @@ class Registry:
             if any(record.rtype == RecordType.CNAME for record in beside):
                 for record in fresh:
                     check_alone(record, beside)
-            new = sum(self._catalog.own.find(record) is None for record in dict.fromkeys(fresh))
-            if len(self._catalog.of_holder(ADDED)) + new > MAX_RECORDS:
-                raise RecordError(f"{MAX_RECORDS} records are added already; remove some, or use a zone file")
+            self._check_room(name, fresh)
             await self._save(fresh, [])
             self._publish([change for record in fresh for change in self._catalog.add(record)])
 
@@ -94,10 +92,10 @@ class Registry:
         """
         wire = names.parse_owner(name, self._domain)
         async with self._changing:
-            added = [known for known in self._catalog.own.of_name(wire) if known.holder == ADDED]
+            added = self._added(wire)
             given = [each for each in self._container_names if each.name == wire]
             if data:
-                going = [self._matching(added, name, text) for text in data]
+                going = list(dict.fromkeys(self._matching(added, name, text) for text in data))
                 given = []
             else:
                 going = added
@@ -113,6 +111,10 @@ class Registry:
         for each in given:
             self._republish(each.container_id)
         return len(going) + len(given)
+
+    def has(self, wire: bytes, text: str) -> bool:
+        """Whether a record with these data was added here under a name."""
+        return matching(self._added(wire), text, self._domain) is not None
 
     async def remove_addresses(self, name: str | None, address: str | None) -> None:
         """Remove the added address records of a name, of an address, or of both; none is no error."""
@@ -174,16 +176,19 @@ class Registry:
         ttl = self._default_ttl_s if ttl_s is None else check_ttl(ttl_s)
         return Record(self._owner, ADDED, wire, code, data, ttl, Origin.ADDED)
 
+    def _added(self, wire: bytes) -> list[Record]:
+        return [known for known in self._catalog.own.of_name(wire) if known.holder == ADDED]
+
+    def _check_room(self, name: str, fresh: Iterable[Record]) -> None:
+        new = [record for record in dict.fromkeys(fresh) if self._catalog.own.find(record) is None]
+        if len(self._catalog.of_holder(ADDED)) + len(new) > MAX_RECORDS:
+            raise RecordError(f"{MAX_RECORDS} records are added already; remove some, or use a zone file")
+        if new and len(self._added(new[0].name)) + len(new) > MAX_RECORDS_PER_NAME:
+            raise RecordError(f"{name} would have more than {MAX_RECORDS_PER_NAME} records; no answer holds more")
+
     def _matching(self, added: Sequence[Record], name: str, text: str) -> Record:
-        for record in added:
-            if rdata.render(record.rtype, record.rdata) == text:
-                return record
-        for record in added:
-            try:
-                if rdata.parse(record.rtype, _fields(record.rtype, text), self._domain) == record.rdata:
-                    return record
-            except RecordError:
-                continue
+        if found := matching(added, text, self._domain):
+            return found
         if not added:
             raise UnknownRecordError(self._why_not(names.parse_owner(name, self._domain)))
         raise UnknownRecordError(f"{name} has no added record with {text!r}; 'weavedns ls' shows what there is")
@@ -192,7 +197,7 @@ class Registry:
         name = names.render(wire)
         for record in self._catalog.of_name(wire):
             match record.origin:
-                case Origin.CONTAINER:
+                case Origin.CONTAINER | Origin.ALIAS:
                     where = "" if record.owner == self._owner else f" on {record.owner}"
                     return (
                         f"{name} belongs to container {record.holder[:12]}{where}; it goes when that stops, "
@@ -202,7 +207,24 @@ class Registry:
                     return f"{name} comes from the zone file {record.holder.removeprefix('zone:')}; edit that"
                 case Origin.PEER:
                     return f"{name} is the server's own name and stays"
+                case Origin.ADDED:
+                    has = rdata.render(record.rtype, record.rdata)
+                    return f"{name} was added on {record.owner} with {has!r}; remove it as a whole, or just that"
         return f"no record is named {name}; 'weavedns ls' shows what there is"
+
+
+def matching(records: Sequence[Record], text: str, domain: bytes) -> Record | None:
+    """The record whose data a person means by `text`, which may be spelled in any way that `add` takes."""
+    for record in records:
+        if rdata.render(record.rtype, record.rdata) == text:
+            return record
+    for record in records:
+        try:
+            if rdata.parse(record.rtype, _fields(record.rtype, text), domain) == record.rdata:
+                return record
+        except RecordError:
+            continue
+    return None
 
 
 def _type_of(text: str) -> int:

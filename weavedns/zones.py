@@ -18,7 +18,7 @@ from weavedns import zonereader
 from weavedns.errors import ConfigError, RecordError
 from weavedns.records import zonefile
 from weavedns.records.alias import check_alone
-from weavedns.records.catalog import Catalog, Change
+from weavedns.records.catalog import MAX_TUPLE_RECORDS, Catalog, Change
 from weavedns.records.entries import failure
 from weavedns.records.record import Origin, Record, RecordType
 from weavedns.turns import Turns
@@ -213,7 +213,8 @@ class ZoneWatcher:
             wanted.update(zip(part, part, strict=True))
             await self._turns.take()
         count = len(wanted)
-        await self._in_slices(wanted, lambda record: self._renew(record, wanted))
+        renewed: set[bytes] = set()
+        await self._in_slices(wanted, lambda record: self._renew(record, wanted, renewed))
         if len(catalog.of_holder(holder)) > count:
             # Nobody else changes what this holder has while it is looked through.
             going: dict[Record, None] = {}
@@ -235,10 +236,18 @@ class ZoneWatcher:
             if time.perf_counter() >= ends:
                 ends = await self._turns.take()
 
-    def _renew(self, record: Record, wanted: Mapping[Record, Record]) -> list[Change]:
-        """Add a record, and remove what the file does not give its name any more: no answer shows both."""
+    def _renew(self, record: Record, wanted: Mapping[Record, Record], renewed: set[bytes]) -> list[Change]:
+        """Add a record, and remove what the file does not give its name any more: no answer shows both.
+
+        `renewed` are the names with many records that this was done for.
+        """
         changes = self._catalog.add(record)
-        for known in self._catalog.own.of_name(record.name):
+        beside = self._catalog.own.of_name(record.name)
+        if len(beside) > MAX_TUPLE_RECORDS:
+            if record.name in renewed:
+                return changes
+            renewed.add(record.name)
+        for known in beside:
             if known.holder == record.holder and known not in wanted:
                 changes += self._catalog.remove(known)
         return changes

@@ -15,6 +15,7 @@ from weavedns.cluster.parcels import KIND, MAX_PARTS, PART_BYTES, Parcels
 from weavedns.control import peers
 from weavedns.errors import PeerError, WeaveError
 from weavedns.gossip.message import MAX_REQUEST_BYTES
+from weavedns.records import names
 from weavedns.records.catalog import Catalog
 from weavedns.records.log import Delta, Entry, Fact, FactKind, Replica
 from weavedns.registry import Registry
@@ -126,11 +127,11 @@ class Daemon:
         cluster = cast("Cluster", SimpleNamespace(is_live=lambda _: True, ask=ask))
         owners: Any = SimpleNamespace(owners=lambda: ["evil"], replica=self._owner, own=None)
         with contextlib.suppress(WeaveError):
-            await peers.remove(cluster, owners, self._registry, b"", ("x", []))
+            await peers.remove(cluster, owners, self._registry, names.parse("weave.local"), ("x", []))
 
     @staticmethod
     def _owner(_name: str) -> Any:
-        added = SimpleNamespace(origin="added", rtype=1, rdata=b"1234")
+        added = SimpleNamespace(origin="added", holder="added", rtype=1, rdata=b"1234")
         return SimpleNamespace(of_name=lambda _: [added])
 
     def _sound(self) -> None:

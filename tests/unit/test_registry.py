@@ -10,7 +10,7 @@ from weavedns import added
 from weavedns import registry as module
 from weavedns.added import AddedStore, ContainerName
 from weavedns.errors import RecordError, StoreError, UnknownRecordError
-from weavedns.records import names, rdata
+from weavedns.records import names, rdata, zonefile
 from weavedns.records.catalog import Catalog, Change
 from weavedns.records.record import Origin, Record, RecordType, type_name
 from weavedns.registry import Registry
@@ -304,4 +304,41 @@ async def test_what_is_added_and_removed_again_and_again_is_there_after_a_restar
     await again.registry.load()
     assert sorted(again.records()) == sorted(book.records())
     assert "h29.weave.local 99 A 192.0.2.1" in again.records()
+    await again.store.close()
+
+
+async def test_a_name_is_given_no_more_records_than_a_file_may_hold(
+    book: Book, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_RECORDS_PER_NAME", 3)
+    monkeypatch.setattr(zonefile, "MAX_RECORDS_PER_NAME", 3)
+    await book.registry.add("web", ["10.2.1.1", "10.2.1.2"])
+    with pytest.raises(RecordError, match="web would have more than 3 records"):
+        await book.registry.add("web", ["10.2.1.3", "10.2.1.4"])
+    await book.registry.add("web", ["10.2.1.2", "10.2.1.3"], ttl_s=7)
+    assert (await reread(book, tmp_path / "added.zone")).records() == book.records()
+
+
+async def test_no_more_is_saved_than_can_be_read_again(
+    book: Book, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zonefile, "MAX_FILE_BYTES", 1000)
+    await book.registry.add("a", ["x" * 200], rtype="TXT")
+    await book.registry.add("b", ["x" * 200], rtype="TXT")
+    with pytest.raises(StoreError, match="remove some of it first"):
+        await book.registry.add("c", ["x" * 200, "y" * 200, "z" * 200], rtype="TXT")
+    assert (await reread(book, tmp_path / "added.zone")).records() == book.records()
+    await book.registry.remove("a")
+    assert (await reread(book, tmp_path / "added.zone")).records() == book.records()
+
+
+async def test_what_is_named_twice_is_removed_once(book: Book, tmp_path: Path) -> None:
+    await book.registry.add("web", ["10.2.1.7", "10.2.1.8"])
+    again = Book(tmp_path / "added.zone")
+    await again.registry.load()
+    # The first change after a start writes the file anew, the second one adds to it.
+    for kept in (again, book):
+        await kept.registry.add("web", ["10.2.1.8"])
+        assert await kept.registry.remove("web", ["10.2.1.8", "10.2.1.8"]) == 1
+        assert kept.records() == ["web.weave.local 1 A 10.2.1.7"]
     await again.store.close()

@@ -575,3 +575,28 @@ async def test_the_example_is_a_zone_file() -> None:
     (event,) = await follower.poll()
     assert isinstance(event, ZoneRead)
     assert "printer" in follower.names()
+
+
+async def test_a_large_file_is_read_where_no_lower_priority_is_given(
+    follower_of_large: Follower, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "chrt").write_text("#!/bin/sh\nexit 1\n")
+    (programs / "chrt").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    (tmp_path / "a.zone").write_text(large(10))
+    assert await follower_of_large.poll() == [ZoneRead(tmp_path / "a.zone", LARGE)]
+
+
+async def test_the_many_records_of_a_name_are_replaced_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "a.zone"
+    follower = Follower(path)
+    for version in (1, 2):
+        path.write_text("".join(f"big A 10.{version}.{number >> 8}.{number & 255}\n" for number in range(900)))
+        await follower.poll()
+    (first, *rest) = (part for part in follower.published if part)
+    # All that went did so with the first that came.
+    assert sum(not change.added for change in first) == 900
+    assert all(change.added for part in rest for change in part)
+    assert len(follower.names()) == 900

@@ -27,7 +27,8 @@ def records_for(
     def record(name: bytes, rtype: RecordType, data: bytes, origin: Origin = Origin.CONTAINER) -> Record:
         return Record(owner, container.id, name, rtype, data, container.ttl_s, origin, healthy=container.healthy)
 
-    named = [(name, Origin.CONTAINER) for name in container.names] + [(name, Origin.ADDED) for name in extra_names]
+    named = [(name, Origin.ALIAS if at else Origin.CONTAINER) for at, name in enumerate(container.names)]
+    named += [(name, Origin.ADDED) for name in extra_names]
     records = [
         record(name, RecordType.A if isinstance(address, IPv4Address) else RecordType.AAAA, address.packed, origin)
         for name, origin in named

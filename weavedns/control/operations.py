@@ -34,6 +34,7 @@ SHORT_ID = 12
 # What scripts written for the earlier name API pass for an address that is no container's.
 _EXTERNAL = "weave:extern"
 _ADDRESS_TYPES = frozenset({RecordType.A, RecordType.AAAA})
+_CONTAINERS = frozenset({Origin.CONTAINER, Origin.ALIAS})
 _SECTIONS = ("dns", "upstream", "containers", "zones")
 _PEER_SECTIONS = ("peers", "ipam")
 
@@ -98,8 +99,8 @@ class Operations:
         parts = self._parts
         if parts.cluster is None:
             return await parts.registry.remove(_given(name, "name"), data)
-        wire = names.parse_owner(_given(name, "name"), parts.settings.domain)
-        return await peers.remove(parts.cluster, parts.catalog, parts.registry, wire, (name, list(data)))
+        removal = _given(name, "name"), list(data)
+        return await peers.remove(parts.cluster, parts.catalog, parts.registry, parts.settings.domain, removal)
 
     async def join(self, texts: Sequence[str]) -> None:
         """Join more peers; raises PeerError when one is not there or refuses."""
@@ -137,7 +138,9 @@ class Operations:
             code = RecordType.PTR if code == RecordType.A else code
         except ValueError:
             domain = self._parts.settings.domain
-            wire = names.parse(_given(name, "name"), domain if "." not in name else names.ROOT)
+            # Single labels are tried in the domain, with a final dot or without.
+            label = _given(name, "name").removesuffix(".")
+            wire = names.parse(label, domain) if label and "." not in label else names.parse(name)
         return [rdata.render(code, each) for each in self._parts.dns.lookup(wire, code)]
 
     def flush(self, name: str) -> int:
@@ -303,7 +306,7 @@ def _record_row(record: Record) -> dict[str, Any]:
         "data": rdata.render(record.rtype, record.rdata),
         "ttl": record.ttl_s,
         "healthy": record.healthy,
-        "origin": str(record.origin),
+        "origin": str(Origin.CONTAINER if record.origin is Origin.ALIAS else record.origin),
         "holder": _holder(record),
         "peer": record.owner,
     }
@@ -358,6 +361,6 @@ def _line(label: str, value: str) -> str:
 
 def _holder(record: Record) -> str:
     """The zone file, the store or the container that a record goes away with, as people write it."""
-    if record.origin is Origin.CONTAINER or (record.origin is Origin.ADDED and record.holder != ADDED):
+    if record.origin in _CONTAINERS or (record.origin is Origin.ADDED and record.holder != ADDED):
         return record.holder[:SHORT_ID]
     return record.holder.removeprefix("zone:")

@@ -11,10 +11,10 @@ import msgspec
 from weavedns.added import HOLDER as ADDED
 from weavedns.cluster.cluster import DNS_FACT, Cluster
 from weavedns.errors import ConfigError, PeerError, UnknownRecordError
-from weavedns.records import rdata
+from weavedns.records import names, rdata
 from weavedns.records.catalog import Catalog
 from weavedns.records.record import Origin
-from weavedns.registry import Registry
+from weavedns.registry import Registry, matching
 from weavenet.network import WeaveNetwork
 from weavenet.sharing import Sharing
 
@@ -23,30 +23,34 @@ _MAX_DIGITS = 9
 _Removal = tuple[str, list[str]]
 
 
-def owners_of(catalog: Catalog, wire: bytes, data: Sequence[str]) -> dict[str, list[str]]:
+def owners_of(catalog: Catalog, wire: bytes, data: Sequence[str], domain: bytes) -> dict[str, dict[str, str]]:
     """On which other peers records of a name were added, and which of `data` each has; those that are gone too.
 
-    A name that was given to a container goes as a whole, so it has no data of its own.
+    Each of `data`, as it was given, with the one spelling that the owner knows. A name that was given to a container
+    goes as a whole, so it has no data of its own.
     """
-    found: dict[str, list[str]] = {}
+    found: dict[str, dict[str, str]] = {}
     for owner in catalog.owners():
         replica = catalog.replica(owner)
         if replica is None or replica is catalog.own:
             continue
-        for record in replica.of_name(wire):
-            text = rdata.render(record.rtype, record.rdata)
-            if record.origin == Origin.ADDED and (not data or (text in data and record.holder == ADDED)):
-                found.setdefault(owner, []).append(text)
+        added = [record for record in replica.of_name(wire) if record.origin == Origin.ADDED]
+        by_hand = [record for record in added if record.holder == ADDED]
+        meant = ((text, matching(by_hand, text, domain)) for text in data)
+        texts = {text: rdata.render(record.rtype, record.rdata) for text, record in meant if record}
+        if texts or (added and not data):
+            found[owner] = texts
     return found
 
 
-async def remove(cluster: Cluster, catalog: Catalog, registry: Registry, wire: bytes, removal: _Removal) -> int:
+async def remove(cluster: Cluster, catalog: Catalog, registry: Registry, domain: bytes, removal: _Removal) -> int:
     """Remove what was added under a name, wherever it was; how many records that were.
 
     Raises UnknownRecordError, StoreError, or PeerError naming an owner that is not there.
     """
     name, data = removal
-    elsewhere = owners_of(catalog, wire, data)
+    wire = names.parse_owner(name, domain)
+    elsewhere = owners_of(catalog, wire, data, domain)
     for owner in elsewhere:
         if not cluster.is_live(owner):
             raise PeerError(
@@ -55,7 +59,7 @@ async def remove(cluster: Cluster, catalog: Catalog, registry: Registry, wire: b
             )
     theirs = {text for texts in elsewhere.values() for text in texts}
     count = 0
-    here = [text for text in data if text not in theirs]
+    here = [text for text in data if text not in theirs or registry.has(wire, text)]
     if here or not data or not elsewhere:
         try:
             count += await registry.remove(name, here)
@@ -64,7 +68,7 @@ async def remove(cluster: Cluster, catalog: Catalog, registry: Registry, wire: b
                 raise
     for owner, texts in elsewhere.items():
         count += _number(
-            owner, await cluster.ask(owner, REMOVE, msgspec.msgpack.encode((name, texts if data else [])))
+            owner, await cluster.ask(owner, REMOVE, msgspec.msgpack.encode((name, list(texts.values()))))
         )
     return count
 

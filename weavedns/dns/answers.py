@@ -15,7 +15,7 @@ from weavedns.dns.zone import Authority, Zone, reverse_zones
 from weavedns.records import names
 from weavedns.records.alias import alone
 from weavedns.records.catalog import Catalog, Change
-from weavedns.records.record import Record, RecordType
+from weavedns.records.record import Origin, Record, RecordType
 
 __all__ = ["Answers", "Found", "Zone"]
 
@@ -27,6 +27,10 @@ WILDCARD = b"\1*"  # the label
 _WAYS = frozenset({RecordType.A, RecordType.AAAA, RecordType.SRV})
 # More PTR records than this do not fit into any message.
 MAX_POINTERS = 2000
+_ADDRESS_OCTETS = 4
+# Which of an address's names comes first: the one that its container or peer goes by.
+_RANKS = {Origin.CONTAINER: 0, Origin.PEER: 0, Origin.ALIAS: 1}
+_LAST_RANK = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,22 +216,28 @@ class Answers:
         own = self._reverse.nodes.get(name)
         if octets is None:
             return own
-        holders = list(islice(self._addresses.names_of(octets), MAX_POINTERS))
-        if not holders:
-            return own if own is not None or not self._addresses.has_under(octets) else EMPTY
+        standing = self._standing_for(octets)
+        if not standing:
+            # Of a whole address the index may still have names that the catalog, which is ahead of it, has not.
+            is_above = len(octets) < _ADDRESS_OCTETS and self._addresses.has_under(octets)
+            return EMPTY if own is None and is_above else own
         pointers = [known for known in self._catalog.of_name(name) if known.rtype == RecordType.PTR]
-        ttl_s = min(record.ttl_s for record in [*pointers, *self._standing_for(octets, holders)])
-        rdatas = [*holders, *(record.rdata for record in pointers)]
+        ttl_s = min(record.ttl_s for record in [*pointers, *standing])
+        rdatas = [*(record.name for record in standing), *(record.rdata for record in pointers)]
         rrsets: RRsets = {A_IN: own} if isinstance(own, bytes) else dict(own or EMPTY)
-        # The host name was registered first and stays first: this order does not turn.
+        # The host name stays first: this order does not turn.
         rrsets[PTR_IN] = rrset.build(RecordType.PTR, ttl_s, rdatas, turning=False)
         return rrsets
 
-    def _standing_for(self, address: bytes, holders: Iterable[bytes]) -> Iterable[Record]:
-        for name in holders:
-            for record in self._catalog.of_name(name):
-                if record.rtype == RecordType.A and record.rdata == address:
-                    yield record
+    def _standing_for(self, address: bytes) -> list[Record]:
+        """The records that lead to an address of the weave range, in an order that is the same on all peers."""
+        found = [
+            record
+            for name in islice(self._addresses.names_of(address), MAX_POINTERS)
+            for record in self._catalog.of_name(name)
+            if record.rtype == RecordType.A and record.rdata == address
+        ]
+        return sorted(found, key=lambda record: (_RANKS.get(record.origin, _LAST_RANK), record.name))
 
 
 def _usable(records: Sequence[Record]) -> Sequence[Record]:

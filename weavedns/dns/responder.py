@@ -69,7 +69,11 @@ class Responder:
         below = len(answers.domain)
         negatives = {size: answers.authority.negative(below + size) for size in range(2, MAX_LABEL_BYTES + 2)}
         rest = HEADER_BYTES + below + QUESTION_FIXED_BYTES + OPT_BYTES
-        self._one_label = {size: body for size, body in negatives.items() if rest + size + len(body) <= MIN_UDP_BYTES}
+        self._one_label = {
+            size: body
+            for size, body in negatives.items()
+            if below + size <= names.MAX_NAME_BYTES and rest + size + len(body) <= MIN_UDP_BYTES
+        }
 
     def heads(self, *, recursion: bool) -> Heads:
         """The reply headers for an asker who may, or may not, have queries forwarded."""
@@ -127,7 +131,10 @@ class Responder:
                 header, body = head[_NO_NAME], negative
                 no_names += 1
             else:
-                header, body = select(name, kind, node, head, limit - (end - at) - len(opt))
+                try:
+                    header, body = select(name, kind, node, head, limit - (end - at) - len(opt))
+                except Exception:  # noqa: BLE001 - the others of the batch go on; the careful path fails too, and tells
+                    header, body = _DECLINED
                 if not header:
                     reply(0)
                     continue
@@ -172,7 +179,9 @@ class Responder:
         """As `_select`, for what is more than an RRset: aliases, and targets whose addresses are added."""
         made = compose(self._answers, found, name, int.from_bytes(kind[:2], "big"))
         kept, is_cut = made.sections.fit(room)
-        if made.outside or is_cut or made.rcode == Rcode.SERVFAIL:
+        # What only UDP leaves out, TCP has room for.
+        is_whole = kept.counts == made.sections.counts
+        if made.outside or is_cut or not is_whole or made.rcode == Rcode.SERVFAIL:
             return _DECLINED
         self._stats.nxdomain += made.rcode == Rcode.NXDOMAIN
         before, after = head[_BEFORE_COUNT], head[_AFTER_COUNT]

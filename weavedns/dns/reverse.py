@@ -11,7 +11,7 @@ _OCTET_OF_LABEL = {bytes((len(str(octet)),)) + str(octet).encode(): octet for oc
 
 
 class ReverseIndex:
-    """The names of each address, in the order in which they came.
+    """The names of each address.
 
     Addresses are the four bytes of the record's own data and names the record's own name, so that the index
     itself costs one table entry a record; the PTR records are made when somebody asks.
@@ -28,7 +28,7 @@ class ReverseIndex:
         return int.from_bytes(address, "big") & self._mask == self._prefix
 
     def add(self, address: bytes, name: bytes) -> None:
-        """Let `name` stand for `address`, after those that do already."""
+        """Let `name` stand for `address`."""
         known = self._names.get(address)
         if known is None:
             self._names[address] = name
@@ -50,7 +50,7 @@ class ReverseIndex:
             self._count(address, -1)
 
     def names_of(self, address: bytes) -> Collection[bytes]:
-        """The names of an address, the first registered first."""
+        """The names of an address."""
         known = self._names.get(address, ())
         return (known,) if isinstance(known, bytes) else known
 

@@ -28,8 +28,8 @@ from weavedns.records.record import Origin, Record
 from weavedns.records.validate import is_name, is_rdata
 
 MAX_MESSAGES_A_DATAGRAM = 256
-# How many bytes of items go into one frame of a stream: decoding it, a quarter of a millisecond's work, must not keep
-# queries waiting. One item alone may be larger.
+# How many bytes of items go into one frame of a stream: decoding it must not keep queries waiting. One item alone may
+# be larger.
 PART_BYTES = 1024
 _SMALL_ARRAY = 15
 _ORIGINS = tuple(Origin)

@@ -41,7 +41,7 @@ def _described(record: Record, *, short: bool = False) -> str:
     if short:
         return text
     match record.origin:
-        case Origin.CONTAINER:
+        case Origin.CONTAINER | Origin.ALIAS:
             return f"{text} (of container {record.holder[:12]})"
         case Origin.ZONE:
             return f"{text} (of {record.holder.removeprefix('zone:')})"

@@ -255,7 +255,7 @@ def mark(owner: str, incarnation: int, version: int) -> int:
 
 def same(one: Record, other: Record) -> bool:
     """Whether two records of one key say the same otherwise too."""
-    return one.ttl_s == other.ttl_s and one.healthy == other.healthy
+    return (one.ttl_s, one.healthy, one.origin) == (other.ttl_s, other.healthy, other.origin)
 
 
 def differences(before: Replica | None, after: Replica) -> Iterator[Change]:

@@ -37,6 +37,7 @@ class Origin(StrEnum):
     ADDED = "added"
     ZONE = "zone"
     PEER = "peer"
+    ALIAS = "alias"  # a container's as well, but not the name that it goes by
 
 
 class Record(Struct, frozen=True, eq=False, gc=False):

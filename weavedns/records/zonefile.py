@@ -20,7 +20,7 @@ from weavedns.records.record import MAX_TTL_S, Origin, Record, RecordType, check
 MAX_FILE_BYTES = 64 * 1024 * 1024
 MAX_RECORDS = 500_000
 # More addresses of one name than these do not fit a DNS message.
-MAX_RECORDS_PER_NAME = 4096
+MAX_RECORDS_PER_NAME = 4000
 MAX_INCLUDE_DEPTH = 8
 
 Include = Callable[[str, str], tuple[str, bytes]]

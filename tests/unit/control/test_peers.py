@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 
 from weavedns.cluster.cluster import Cluster
 from weavedns.control import peers
@@ -11,8 +14,11 @@ from weavedns.errors import PeerError
 from weavedns.records.catalog import Catalog
 from weavedns.records.log import Snapshot
 from weavedns.records.record import Origin, Record
+from weavedns.registry import Registry
 
 DB = b"\2db\5weave\5local\0"
+DOMAIN = b"\5weave\5local\0"
+NOBODY_HERE = cast("Registry", SimpleNamespace(has=lambda *_: False))
 
 
 def added(owner: str, number: int, origin: Origin = Origin.ADDED) -> Record:
@@ -36,25 +42,26 @@ def catalog(*records: Record) -> Catalog:
 
 def test_who_added_a_name_is_found_by_the_data_asked_for() -> None:
     known = catalog(added("h1", 1), added("h2", 2), added("h3", 3), added("h3", 4))
-    assert peers.owners_of(known, DB, []) == {"h2": ["192.0.2.2"], "h3": ["192.0.2.3", "192.0.2.4"]}
-    assert peers.owners_of(known, DB, ["192.0.2.4"]) == {"h3": ["192.0.2.4"]}
-    assert peers.owners_of(known, DB, ["192.0.2.1"]) == {}
+    assert peers.owners_of(known, DB, [], DOMAIN) == {"h2": {}, "h3": {}}
+    assert peers.owners_of(known, DB, ["192.0.2.4"], DOMAIN) == {"h3": {"192.0.2.4": "192.0.2.4"}}
+    assert peers.owners_of(known, DB, ["192.0.2.1"], DOMAIN) == {}
 
 
 def test_what_others_did_not_add_by_hand_is_not_theirs_to_remove() -> None:
-    assert peers.owners_of(catalog(added("h2", 2, Origin.ZONE), added("h3", 3, Origin.CONTAINER)), DB, []) == {}
+    known = catalog(added("h2", 2, Origin.ZONE), added("h3", 3, Origin.CONTAINER))
+    assert peers.owners_of(known, DB, [], DOMAIN) == {}
 
 
 def test_a_name_given_to_a_container_elsewhere_is_found_as_a_whole_and_not_by_its_address() -> None:
     given = Record("h2", "4f" * 32, DB, 1, bytes((10, 2, 0, 1)), 1, Origin.ADDED)
-    assert peers.owners_of(catalog(given), DB, []) == {"h2": ["10.2.0.1"]}
-    assert peers.owners_of(catalog(given), DB, ["10.2.0.1"]) == {}
+    assert peers.owners_of(catalog(given), DB, [], DOMAIN) == {"h2": {}}
+    assert peers.owners_of(catalog(given), DB, ["10.2.0.1"], DOMAIN) == {}
 
 
 def test_an_owner_that_is_gone_is_still_named() -> None:
     known = catalog(added("h2", 2))
     list(known.hide("h2"))
-    assert peers.owners_of(known, DB, []) == {"h2": ["192.0.2.2"]}
+    assert peers.owners_of(known, DB, [], DOMAIN) == {"h2": {}}
 
 
 def test_the_status_names_peers_and_refusals() -> None:
@@ -129,4 +136,27 @@ async def test_a_peer_that_removes_no_number_of_records_is_named(reply: bytes) -
     cluster = cast("Cluster", SimpleNamespace(is_live=lambda _: True, ask=ask))
     known = catalog(added("h2", 2))
     with pytest.raises(PeerError, match="peer h2 answered"):
-        await peers.remove(cluster, known, cast("Any", None), DB, ("db.weave.local", ["192.0.2.2"]))
+        await peers.remove(cluster, known, NOBODY_HERE, DOMAIN, ("db.weave.local", ["192.0.2.2"]))
+
+
+async def test_data_that_several_hosts_added_are_removed_from_each_however_they_are_spelled() -> None:
+    asked: list[tuple[str, object]] = []
+    removed: list[Sequence[str]] = []
+
+    async def ask(peer: str, _kind: str, body: bytes) -> bytes:
+        asked.append((peer, msgspec.msgpack.decode(body)))
+        return b"1"
+
+    async def remove(_name: str, data: Sequence[str]) -> int:
+        removed.append(data)
+        return len(data)
+
+    target = replace(added("h2", 1), rtype=5, rdata=b"\3web" + DOMAIN)
+    v6 = replace(added("h3", 1), rtype=28, rdata=bytes.fromhex("20010db8") + bytes(11) + b"\1")
+    known = catalog(added("h1", 2), added("h2", 2), target, v6)
+    cluster = cast("Cluster", SimpleNamespace(is_live=lambda _: True, ask=ask))
+    here = cast("Registry", SimpleNamespace(has=lambda _, text: text == "192.0.2.2", remove=remove))
+    given = ["192.0.2.2", "web", "2001:DB8:0::1"]
+    assert await peers.remove(cluster, known, here, DOMAIN, ("db", given)) == 3
+    assert removed == [["192.0.2.2"]]
+    assert asked == [("h2", ["db", ["192.0.2.2", "web.weave.local."]]), ("h3", ["db", ["2001:db8::1"]])]

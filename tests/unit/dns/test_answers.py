@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import permutations
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tests.unit.dns.world import DOMAIN, USUAL, World, record, zone
 from weavedns.dns import rrset
@@ -10,7 +14,8 @@ from weavedns.dns.answers import Answers
 from weavedns.dns.compose import lookup
 from weavedns.dns.zone import reverse_zones
 from weavedns.records import names
-from weavedns.records.record import RecordType
+from weavedns.records.log import Snapshot
+from weavedns.records.record import Origin, Record, RecordType
 
 
 def name(text: str) -> bytes:
@@ -68,11 +73,36 @@ def test_records_of_different_length_rotate_whole() -> None:
     assert (first, second) == (['"a"', '"bbb"', '"cc"'], ['"bbb"', '"cc"', '"a"'])
 
 
-def test_names_of_an_address_come_in_the_order_of_registration_and_do_not_rotate() -> None:
-    world = World([record(label, "A", "10.2.0.9") for label in ("zhost", "second", "first")])
+NAMED = [
+    replace(record("added", "A", "10.2.0.9"), origin=Origin.ADDED),
+    replace(record("second", "A", "10.2.0.9"), origin=Origin.ALIAS),
+    replace(record("first", "A", "10.2.0.9"), origin=Origin.ALIAS),
+    record("zhost", "A", "10.2.0.9"),
+]
+
+
+@pytest.mark.parametrize("records", list(permutations(NAMED)))
+def test_names_of_an_address_come_host_name_first_however_they_came_and_do_not_rotate(
+    records: Iterable[Record],
+) -> None:
+    world = World(records)
     for _ in range(3):
-        expected = ["zhost.weave.local.", "second.weave.local.", "first.weave.local."]
+        expected = ["zhost.weave.local.", "first.weave.local.", "second.weave.local.", "added.weave.local."]
         assert world.values_in_order("9.0.2.10.in-addr.arpa", "PTR") == expected
+
+
+def test_names_of_an_address_are_asked_for_while_a_peers_going_is_taken_in() -> None:
+    world = World([record("mine", "A", "10.2.0.8")])
+    replica = world.catalog.staged(Snapshot("peer", 1, 1, ()))
+    for label, address in (("theirs", "10.2.0.9"), ("shared", "10.2.0.8")):
+        replica.put(replace(record(label, "A", address), owner="peer"))
+    world.answers.apply(world.catalog.adopt(replica) or ())
+    going = world.catalog.hide("peer")
+    assert world.ask("9.0.2.10.in-addr.arpa", "PTR").rcode().name == "NXDOMAIN"
+    assert world.values_in_order("8.0.2.10.in-addr.arpa", "PTR") == ["mine.weave.local."]
+    world.answers.apply(going)
+    assert world.ask("9.0.2.10.in-addr.arpa", "PTR").rcode().name == "NXDOMAIN"
+    assert world.values_in_order("8.0.2.10.in-addr.arpa", "PTR") == ["mine.weave.local."]
 
 
 def test_an_address_outside_the_weave_range_has_no_reverse_name_here() -> None:
@@ -181,7 +211,7 @@ def test_lookup_gives_the_data_of_a_name_and_type() -> None:
     answers = World().answers
     assert lookup(answers, name("db"), RecordType.AAAA)[0][-1] == 5
     assert len(lookup(answers, name("web"), RecordType.A)) == 3
-    assert lookup(answers, names.parse("1.0.2.10.in-addr.arpa."), RecordType.PTR) == [name("redis"), name("alias")]
+    assert lookup(answers, names.parse("1.0.2.10.in-addr.arpa."), RecordType.PTR) == [name("alias"), name("redis")]
     assert lookup(answers, name("nope"), RecordType.A) == []
     assert lookup(answers, names.parse("example.org."), RecordType.A) == []
 

@@ -151,8 +151,9 @@ def test_addresses_that_do_not_fit_are_left_out_whole_and_without_a_word() -> No
         [record("x", "MX", "5", "many"), record("x", "MX", "6", "few"), record("few", "A", "10.2.0.1"), *hosts]
     )
     packet = query("x.weave.local", "MX")
-    replies = [world.responder.answer(packet, recursion=True), world.careful(packet)]
-    replies.append(world.careful(packet, transport=Transport.TCP))
+    # TCP has room for all, and the fast path does not know which of the two it is.
+    assert world.responder.answer(packet, recursion=True) is None
+    replies = [world.careful(packet), world.careful(packet, transport=Transport.TCP)]
     added = []
     for reply in replies:
         assert isinstance(reply, bytes)
@@ -160,7 +161,7 @@ def test_addresses_that_do_not_fit_are_left_out_whole_and_without_a_word() -> No
         assert not message.flags & dns.flags.TC
         assert len(message.answer[0]) == 2
         added.append(sorted(len(rrset) for rrset in message.additional))
-    assert added == [[1], [1], [1, 40]]
+    assert added == [[1], [1, 40]]
 
 
 def test_a_long_reply_has_no_pointer_that_does_not_reach() -> None:

@@ -1,19 +1,24 @@
 from __future__ import annotations
 
 import random
+from ipaddress import IPv4Network
 
 import dns.flags
 import dns.message
+import dns.rcode
 import dns.rdatatype
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.dns.world import USUAL, World, opt, query, record, with_records
-from weavedns.dns.resolver import Forward
+from weavedns.dns.answers import Answers, Zone
+from weavedns.dns.resolver import Answer, Forward, Resolver, Transport
 from weavedns.dns.responder import Responder
 from weavedns.dns.slots import Slots
+from weavedns.dns.upstream import Upstreams
 from weavedns.records import names
+from weavedns.records.catalog import Catalog
 from weavedns.records.record import Record
 
 # Everything whose answer is more than one RRset.
@@ -87,12 +92,18 @@ def test_the_fast_path_answers_what_it_answers_as_the_careful_path_does(packet: 
 
 
 @settings(deadline=None)
-@given(queries(st.one_of(NAMES, RICH_NAMES)), st.booleans(), st.sampled_from([(), (record("*", "A", "10.2.3.9"),)]))
+@given(
+    queries(st.one_of(NAMES, RICH_NAMES)),
+    st.booleans(),
+    st.sampled_from([(), (record("*", "A", "10.2.3.9"),)]),
+    st.sampled_from(Transport),
+)
+@example(query("_wide._tcp.weave.local", "SRV"), True, (), Transport.TCP)
 def test_aliases_wildcards_and_added_addresses_are_the_same_on_both_paths(
-    packet: bytes, recursion: bool, more: tuple[Record, ...]
+    packet: bytes, recursion: bool, more: tuple[Record, ...], transport: Transport
 ) -> None:
     fast = World((*RICH, *more)).responder.answer(packet, recursion=recursion)
-    careful = World((*RICH, *more)).careful(packet, recursion=recursion)
+    careful = World((*RICH, *more)).careful(packet, recursion=recursion, transport=transport)
     if fast is not None:
         assert fast == careful
     if isinstance(careful, bytes):
@@ -169,6 +180,38 @@ def test_a_batch_is_answered_in_its_slots() -> None:
     replies = [dns.message.from_wire(slots.get(slot, size)) for slot, size in enumerate(sizes) if size]
     assert [reply.rcode().name for reply in replies] == ["NOERROR", "NXDOMAIN", "NOERROR"]
     assert slots.get(1, len(packets[1])) == packets[1]
+
+
+def test_a_packet_that_the_fast_path_fails_at_is_left_to_the_careful_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fault(*_: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(Responder, "_select", fault)
+    world = World()
+    packets = [query("redis.weave.local"), query("redis.weave.local", "TXT"), query("db.weave.local")]
+    slots = Slots(3)
+    for slot, packet in enumerate(packets):
+        slots.put(slot, packet)
+    heads = world.responder.heads(recursion=False)
+    sizes = world.responder.answer_slots(slots, map(len, packets), [heads] * 3)
+    # Of db there are an A and an AAAA record, so that takes a closer look as well.
+    assert [bool(size) for size in sizes] == [True, False, False]
+    assert slots.get(1, len(packets[1])) == packets[1]
+
+
+@pytest.mark.parametrize("length", [250, 255, 256, 266])
+def test_names_around_the_longest_are_the_same_on_both_paths(length: int) -> None:
+    domain = ".".join(["d" * 60] * 3 + ["d" * 10])
+    label = "n" * (length - len(domain) - 3)
+    answers = Answers(
+        Zone(names.parse(domain), IPv4Network("10.2.0.0/16"), names.parse(f"ns.{domain}"), 1), Catalog()
+    )
+    packet = query(f"{label}.{domain}")
+    assert len(packet) == length + 16
+    decision = Resolver(answers, Upstreams()).resolve(packet, recursion=False, transport=Transport.UDP)
+    assert isinstance(decision, Answer)
+    assert dns.rcode.to_text(dns.rcode.Rcode(decision.packet[3] & 15)) == ("NXDOMAIN" if length <= 255 else "FORMERR")
+    assert Responder(answers).answer(packet, recursion=False) in (None, decision.packet)
 
 
 @pytest.mark.parametrize(

@@ -246,7 +246,7 @@ def test_a_name_has_no_more_records_than_an_answer_holds() -> None:
     lines = [f"a A 10.2.{number >> 8}.{number & 255}" for number in range(zonefile.MAX_RECORDS_PER_NAME + 1)]
     assert len(parse("\n".join(lines[:-1]))) == zonefile.MAX_RECORDS_PER_NAME
     message = error("\n".join(lines), max_records=10_000)
-    assert message.startswith("z:4097: a.weave.local has more than 4096 records")
+    assert message.startswith("z:4001: a.weave.local has more than 4000 records")
 
 
 def test_a_file_that_is_too_big_is_refused_and_counts_what_it_includes(monkeypatch: pytest.MonkeyPatch) -> None:

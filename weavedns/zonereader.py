@@ -28,8 +28,8 @@ SMALL_BYTES = 64 * 1024
 # What is handed over, looked at or let go of at once: less than a slice of work.
 RECORDS_A_SLICE = 50
 _LENGTH_BYTES = 4
-# The lowest priority (sched(7), SCHED_IDLE) from its first moment, where there is one: when the daemon wakes, it runs at
-# once. A process that is merely nice keeps a core for some milliseconds.
+# The lowest priority (sched(7), SCHED_IDLE) from its first moment, where there is one: when the daemon wakes, it runs
+# at once. A process that is merely nice keeps a core for some milliseconds.
 _IDLY = ["sh", "-c", 'chrt -i -p 0 $$ >/dev/null 2>&1; exec "$@"', "weavedns-zonereader"]
 # The child has this process's own path, wherever it came from.
 _CHILD = "import sys; sys.path[:] = sys.argv[2:]; from weavedns import zonereader; zonereader.main(int(sys.argv[1]))"

@@ -8,16 +8,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from random import SystemRandom
 from typing import Any
 
+from weavedns.cluster.joining import Joining, where
 from weavedns.cluster.passwords import PasswordFile
-from weavedns.config import Settings
-from weavedns.errors import PeerError
+from weavedns.config import Settings, peer_address
+from weavedns.errors import ConfigError, PeerError
 from weavedns.gossip.core import Config
 from weavedns.gossip.events import (
     Address,
@@ -25,6 +25,7 @@ from weavedns.gossip.events import (
     FactsChanged,
     JoinedCluster,
     JoinRefused,
+    MetItself,
     NameConflict,
     OwnerOverLimit,
     PeerCleared,
@@ -57,7 +58,6 @@ NO_NETWORK_FACT = b"no-network"
 SERVES_FACT = b"serves"
 # How long those named at launch may take to answer before containers are given addresses without them.
 MEET_S = 3.0
-JOIN_S = 8.0
 _MAX_TOLD = 64
 _ANYWHERE = "0.0.0.0"
 _PROFILES = {"fast": FAST, "lan": LAN}
@@ -105,7 +105,7 @@ class Cluster:
         self._earlier: tuple[Address, ...] = ()
         self._has_met = False
         self._answerers: dict[str, Answerer] = {}
-        self._joining: dict[Address, asyncio.Future[None]] = {}
+        self._joining = Joining(self._dial)
         self._refusals: dict[Address, str] = {}
         self._serving = False
         self._strangers: dict[str, str] = {}
@@ -187,22 +187,22 @@ class Cluster:
         return await self._transport.request(peer, kind, body)
 
     async def join(self, addresses: Sequence[Address]) -> None:
-        """Join more peers, and wait for their answers; raises PeerError with the first refusal."""
-        for addr in [await _numeric(addr) for addr in addresses]:
-            self._refusals.pop(addr, None)
-            waiting = self._joining[addr] = asyncio.get_running_loop().create_future()
-            try:
-                self._transport.join(addr)
-                async with asyncio.timeout(JOIN_S):
-                    await waiting
-            except TimeoutError:
-                raise PeerError(f"{_where(addr)} does not answer; it is tried again and again") from None
-            finally:
-                del self._joining[addr]
+        """Join more peers, and wait for their answers; raises PeerError with what became of those that failed."""
+        await self._joining.join(addresses)
 
-    def forget(self, name: str) -> None:
-        """Drop a peer that is gone, everywhere; raises PeerError."""
-        self._transport.forget(name)
+    def forget(self, peer: str) -> None:
+        """Drop a peer that is gone, everywhere, or look for nobody at an address any more; raises PeerError."""
+        addr = _address(peer, self._port)
+        if addr is not None and self._node.peer(peer) is None:
+            found = self._node.peer(self._node.seeds().get(addr, ""))
+            if found is not None:
+                peer = found.name
+            elif self._node.give_up(addr):
+                self._refusals.pop(addr, None)
+                log.info("nobody is looked for at %s port %d any more", *addr)
+                self._see_whether_met()
+                return
+        self._transport.forget(peer)
 
     # What is known of the others.
 
@@ -292,9 +292,12 @@ class Cluster:
                 self._hooks.facts(owner)
                 self._see_whether_caught_up()
                 self.changed.set()
-            case JoinedCluster(via):
+            case JoinedCluster(via, addr):
                 log.info("joined peer %s", via)
-                self._joined()
+                self._joined(addr)
+            case MetItself(addr):
+                self._joining.failed(addr, f"{where(addr)} is this peer itself")
+                self._see_whether_met()
             case JoinRefused(addr, text):
                 self._refused(addr, _REFUSED.get(text.removeprefix("the stream is "), text))
             case NameConflict(addr, lost):
@@ -332,11 +335,14 @@ class Cluster:
         self._see_whether_caught_up()
         self.changed.set()
 
-    def _joined(self) -> None:
-        seeds = self._node.seeds()
-        for addr, waiting in self._joining.items():
-            if seeds.get(addr) and not waiting.done():
-                waiting.set_result(None)
+    def _dial(self, addr: Address) -> None:
+        if not self._serving:
+            raise PeerError("this peer is not connected to others yet")
+        self._refusals.pop(addr, None)
+        self._transport.join(addr)
+
+    def _joined(self, addr: Address) -> None:
+        self._joining.joined(addr)
         self._strangers = {}
         self.met.set()
         self._see_whether_caught_up()
@@ -354,17 +360,21 @@ class Cluster:
             self.caught_up.set()
 
     def _refused(self, addr: Address, why: str) -> None:
-        text = f"{_where(addr)} does not let this peer in: {why}"
+        text = f"{where(addr)} does not let this peer in: {why}"
         if why.startswith("it cannot be reached"):
-            text = f"{_where(addr)} does not answer: {why.removeprefix('it ')}"
+            text = f"{where(addr)} does not answer: {why.removeprefix('it ')}"
         if self._refusals.get(addr) != text:
             log.error("%s", text)
         self._refusals[addr] = text
-        for joining, waiting in self._joining.items():
-            if joining == addr and not waiting.done():
-                waiting.set_exception(PeerError(text))
+        self._joining.failed(addr, text)
+        self._see_whether_met()
+
+    def _see_whether_met(self) -> None:
+        """An address where somebody was to be joined is decided without anybody let in there."""
         if all(name or seed in self._refusals for seed, name in self._node.seeds().items()):
             self.met.set()
+        self._see_whether_caught_up()
+        self.changed.set()
 
     def _name_conflict(self, addr: Address, *, lost: bool) -> None:
         if lost:
@@ -375,14 +385,8 @@ class Cluster:
             log.error("a peer at %s has the name %s too and is refused: it needs another --name", addr[0], self.name)
 
 
-def _where(addr: Address) -> str:
-    return f"the peer at {addr[0]} port {addr[1]}"
-
-
-async def _numeric(addr: Address) -> Address:
-    """The address with its host as a number; raises PeerError."""
+def _address(text: str, default_port: int) -> Address | None:
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(addr[0], addr[1], family=socket.AF_INET)
-    except OSError as exc:
-        raise PeerError(f"no host {addr[0]} is known: {exc.strerror}; give its address") from exc
-    return str(found[0][4][0]), addr[1]
+        return peer_address(text, default_port)
+    except ConfigError:
+        return None

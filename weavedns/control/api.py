@@ -110,7 +110,7 @@ class PeersBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class PeerBody(msgspec.Struct, forbid_unknown_fields=True):
-    """Which peer is meant, by its name."""
+    """Which peer is meant, by its name; to forget one, an address where one was looked for will do as well."""
 
     peer: str
 

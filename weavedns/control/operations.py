@@ -103,12 +103,12 @@ class Operations:
         return await peers.remove(parts.cluster, parts.catalog, parts.registry, parts.settings.domain, removal)
 
     async def join(self, texts: Sequence[str]) -> None:
-        """Join more peers; raises PeerError when one is not there or refuses."""
+        """Join more peers, all that can be; raises PeerError with each that is not there or refuses."""
         cluster = self._cluster()
         await cluster.join([peer_address(_given(text, "PEER"), cluster.port) for text in texts])
 
     def forget(self, peer: str) -> None:
-        """Drop a peer that is gone, on all peers."""
+        """Drop a peer that is gone, on all peers, or an address where one was looked for in vain."""
         self._cluster().forget(_given(peer, "PEER"))
 
     async def take_over(self, peer: str) -> int:

@@ -85,9 +85,10 @@ class PeerLeft:
 
 @dataclass(frozen=True, slots=True)
 class JoinedCluster:
-    """Another peer let this one in, or this one has synced with it at last."""
+    """The peer `via`, at an address where this one was to join, has let it in, or had before."""
 
     via: str
+    addr: Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,13 @@ class JoinRefused:
 
     addr: Address
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class MetItself:
+    """An address where this peer was to join is its own."""
+
+    addr: Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +168,7 @@ Event = (
     | PeerLeft
     | JoinedCluster
     | JoinRefused
+    | MetItself
     | NameConflict
     | StrangerRejected
     | OwnerOverLimit

@@ -125,7 +125,10 @@ class Node:
         return [*(peer.addr for peer in members), *graves]
 
     def seeds(self) -> dict[Address, str]:
-        """Where to join, each with the name of the peer that it led to, maybe this one itself; "" before."""
+        """Where to join, each with the name of the peer that it led to, maybe this one itself; "" before.
+
+        One that was forgotten counts as leading to this one: nobody is looked for there.
+        """
         return self._rendezvous.seeds()
 
     def start(self, now: float) -> None:
@@ -151,6 +154,10 @@ class Node:
         self._standing.forget(name, now)
         self._rendezvous.drop_seeds(name)
         self._arm()
+
+    def give_up(self, addr: Address) -> bool:
+        """Look for nobody at an address that was to be joined; False when nobody was."""
+        return self._rendezvous.drop_seed(addr)
 
     def request(self, peer: str, kind: str, body: bytes, now: float, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> int:
         """Ask a peer something; the number comes back in ReplyCame or RequestFailed.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from weavedns.gossip.core import Core, Need
-from weavedns.gossip.events import Address, JoinedCluster, JoinRefused
+from weavedns.gossip.events import Address, JoinedCluster, JoinRefused, MetItself
 from weavedns.gossip.links import Links
 from weavedns.gossip.message import Ping, Purpose, Reason, State
 
@@ -30,6 +30,8 @@ class _Seed:
     peer: str = ""
     itself: bool = False
     joined: bool = False
+    # A person wants nobody there any more.
+    forgotten: bool = False
 
 
 class Rendezvous:
@@ -59,30 +61,43 @@ class Rendezvous:
             core.timers.set(("exchange",), now + core.profile.exchange_every_s * core.rng.random())
 
     def add_seed(self, addr: Address, now: float) -> None:
-        """Join one more peer, and keep trying until it answers."""
+        """Join one more peer, or one that was joined or forgotten before, and keep trying until it answers."""
+        core = self._core
         if all(seed.addr != addr for seed in self._seeds):
             self._seeds.append(_Seed(addr))
+        there = next((peer for peer in core.members if peer.addr == addr and peer.state is State.ALIVE), None)
         for number, seed in enumerate(self._seeds):
             if seed.addr == addr:
-                seed.tries = 0
-                self._core.timers.set(("join", number), now)
+                # Whatever it led to before, it is for whoever is there now to answer.
+                led_to = "" if seed.forgotten else seed.peer
+                self._seeds[number] = _Seed(addr, peer=there.name if there else led_to, joined=there is not None)
+                core.timers.set(("join", number), now)
+        if there is not None:
+            core.tell(JoinedCluster(there.name, addr))
 
     def seeds(self) -> dict[Address, str]:
-        """Each seed with the name of the peer that it led to."""
-        return {seed.addr: self._core.name if seed.itself else seed.peer for seed in self._seeds}
+        """Each seed with the name of the peer that it led to; this node's own where nobody else is looked for."""
+        return {seed.addr: self._core.name if seed.itself or seed.forgotten else seed.peer for seed in self._seeds}
 
     def drop_seeds(self, name: str) -> None:
         """A peer is forgotten: its address is not tried any more."""
         for seed in self._seeds:
             if seed.peer == name:
-                seed.itself = True
+                seed.forgotten = True
+
+    def drop_seed(self, addr: Address) -> bool:
+        """An address is forgotten; whether anybody was looked for there."""
+        dropped = [seed for seed in self._seeds if seed.addr == addr and not seed.forgotten]
+        for seed in dropped:
+            seed.forgotten = True
+        return bool(dropped)
 
     # Joining.
 
     def join(self, number: int, now: float) -> None:
         """Try a seed, or see that what it led to still holds."""
         core, seed = self._core, self._seeds[number]
-        if seed.itself or core.muted:
+        if seed.itself or seed.forgotten or core.muted:
             return
         peer = core.members.get(seed.peer) if seed.joined else None
         if peer is not None and peer.state is not State.DEAD:
@@ -99,12 +114,13 @@ class Rendezvous:
         core, seed = self._core, self._seeds[number]
         if ok:
             seed.joined, seed.peer, seed.tries = True, told, 0
-            core.tell(JoinedCluster(told))
+            core.tell(JoinedCluster(told, seed.addr))
             self._announce(now)
             core.timers.set(("join", number), now + ISOLATED_RETRY_S)
             return
         if told == Reason.UNEXPECTED.name:
             seed.itself = True
+            core.tell(MetItself(seed.addr))
             return
         if told == Reason.BUSY.name:
             wait = BUSY_RETRY_S * (0.5 + core.rng.random())

@@ -111,7 +111,7 @@ _LEVELS = ["debug", "info", "warning", "error"]
     "--state-dir",
     type=FilePath(),
     default=config.DEFAULT_STATE_DIR,
-    help="Where records that people add are kept.",
+    help="Where records that people add, this host's share of the addresses and where other peers were are kept.",
 )
 @setting(
     "--port", type=int, show_default=str(config.DEFAULT_PORT), help="Where other peers are heard, by UDP and TCP."
@@ -238,20 +238,23 @@ def status(section: str, form: str, client: Client) -> None:
 def join(peers: tuple[str, ...], client: Client) -> None:
     """Join more peers.
 
-    Done when each PEER, a name or address, maybe with :PORT, let this one in. It is not remembered: name at least one
-    PEER at the next launch too.
+    Done when each PEER, a name or address, maybe with :PORT, let this one in. Where one did not, it is tried again
+    until it does, or until 'weavedns forget' with that address. The next launch looks for all that were joined, too,
+    but for those that left or were forgotten, unless 'weavedns stop --clean' comes before.
     """
     client.call("POST", "/v1/join", {"peers": list(peers)})
 
 
-@click.command(epilog="\b\nExample:\n  weavedns forget host3")
-@click.argument("peer")
+@click.command(epilog="\b\nExamples:\n  weavedns forget host3\n  weavedns forget 192.0.2.9:6783")
+@click.argument("peer", metavar="PEER|ADDRESS[:PORT]")
 @socket_option
 def forget(peer: str, client: Client) -> None:
     """Drop a peer that is gone.
 
     Its names and its place in the overlay go on all peers at once, instead of after half an hour. PEER is its name,
     as 'weavedns status peers' shows. 'weavenet ipam takeover' inherits its addresses.
+
+    With an ADDRESS that was to be joined and where no peer was found, nobody is looked for there any more.
     """
     client.call("POST", "/v1/forget", {"peer": peer})
 

@@ -77,6 +77,18 @@ def test_every_command_has_help_with_an_example_of_itself(main: str, command: st
         assert not isinstance(param, click.Option) or param.help, f"{param.name} is not explained"
 
 
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("launch", "this host's share of the addresses and where other peers were"),
+        ("join", "The next launch looks for all that were joined, too"),
+        ("forget", "PEER|ADDRESS[:PORT]"),
+    ],
+)
+def test_the_help_says_what_is_kept_and_what_drops_it(command: str, told: str) -> None:
+    assert told in " ".join(call(f"weavedns {command} --help").output.split())
+
+
 @pytest.mark.parametrize("main", MAINS)
 def test_the_list_of_commands_is_whole_and_not_cut_off(main: str) -> None:
     result = call(f"{main} --help")

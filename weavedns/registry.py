@@ -112,6 +112,12 @@ class Registry:
             self._republish(each.container_id)
         return len(going) + len(given)
 
+    def check(self, name: str, data: Iterable[str]) -> None:
+        """See that all of `data` were added here under a name; raises UnknownRecordError, saying why not."""
+        added = self._added(names.parse_owner(name, self._domain))
+        for text in data:
+            self._matching(added, name, text)
+
     def has(self, wire: bytes, text: str) -> bool:
         """Whether a record with these data was added here under a name."""
         return matching(self._added(wire), text, self._domain) is not None

@@ -237,6 +237,9 @@ async def test_removing_takes_all_of_a_name_or_the_data_alone(book: Book) -> Non
 
 async def test_one_wrong_value_removes_nothing_at_all(book: Book) -> None:
     await book.registry.add("x", ["192.0.2.1", "192.0.2.2"])
+    book.registry.check("x", ["192.0.2.1", "192.0.2.2"])
+    with pytest.raises(UnknownRecordError, match=r"x has no added record with '192\.0\.2\.3'"):
+        book.registry.check("x", ["192.0.2.1", "192.0.2.3"])
     with pytest.raises(UnknownRecordError, match=r"x has no added record with '192\.0\.2\.3'"):
         await book.registry.remove("x", ["192.0.2.1", "192.0.2.3"])
     assert len(book.records()) == 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -10,7 +10,8 @@ import msgspec
 
 from weavedns.added import HOLDER as ADDED
 from weavedns.cluster.cluster import DNS_FACT, Cluster
-from weavedns.errors import ConfigError, PeerError, UnknownRecordError
+from weavedns.errors import ConfigError, PeerError, RecordError, StoreError, UnknownRecordError
+from weavedns.gossip.message import MAX_REQUEST_BYTES
 from weavedns.records import names, rdata
 from weavedns.records.catalog import Catalog
 from weavedns.records.record import Origin
@@ -20,6 +21,9 @@ from weavenet.sharing import Sharing
 
 REMOVE = "remove"
 _MAX_DIGITS = 9
+# How much of long data, and how many of them, an error shows.
+_SHOWN = 40
+_MAX_SHOWN = 8
 _Removal = tuple[str, list[str]]
 
 
@@ -46,7 +50,8 @@ def owners_of(catalog: Catalog, wire: bytes, data: Sequence[str], domain: bytes)
 async def remove(cluster: Cluster, catalog: Catalog, registry: Registry, domain: bytes, removal: _Removal) -> int:
     """Remove what was added under a name, wherever it was; how many records that were.
 
-    Raises UnknownRecordError, StoreError, or PeerError naming an owner that is not there.
+    Raises UnknownRecordError or RecordError, or PeerError naming an owner that is not there, before anything is
+    removed; StoreError, or PeerError when an owner does not do it, saying what was removed by then and where.
     """
     name, data = removal
     wire = names.parse_owner(name, domain)
@@ -58,19 +63,66 @@ async def remove(cluster: Cluster, catalog: Catalog, registry: Registry, domain:
                 f"{owner}' if it never is"
             )
     theirs = {text for texts in elsewhere.values() for text in texts}
-    count = 0
-    here = [text for text in data if text not in theirs or registry.has(wire, text)]
-    if here or not data or not elsewhere:
-        try:
-            count += await registry.remove(name, here)
-        except UnknownRecordError:
-            if here or not elsewhere:
-                raise
-    for owner, texts in elsewhere.items():
-        count += _number(
-            owner, await cluster.ask(owner, REMOVE, msgspec.msgpack.encode((name, list(texts.values()))))
-        )
+    registry.check(name, [text for text in data if text not in theirs and not registry.has(wire, text)])
+    here = [text for text in data if registry.has(wire, text)]
+    asked = [(owner, part) for owner, texts in elsewhere.items() for part in _parts(owner, name, texts.values())]
+    done: list[tuple[str, list[str], int]] = []
+    try:
+        # What may fail in more ways comes first.
+        for owner, part in asked:
+            done.append((owner, part, _number(owner, await cluster.ask(owner, REMOVE, _body(name, part)))))
+        count = sum(number for _, _, number in done)
+        if here or not data:
+            count += await _remove_here(registry, name, here, others=bool(elsewhere))
+    except (PeerError, UnknownRecordError, StoreError) as exc:
+        if not done:
+            raise
+        raise type(exc)(f"{exc}; removed already: {_told(done)}") from exc
     return count
+
+
+async def _remove_here(registry: Registry, name: str, data: Sequence[str], *, others: bool) -> int:
+    try:
+        return await registry.remove(name, data)
+    except UnknownRecordError:
+        # All of a name that was added elsewhere may be none here.
+        if data or not others:
+            raise
+        return 0
+
+
+def _parts(owner: str, name: str, texts: Iterable[str]) -> list[list[str]]:
+    """Data in portions that each fit a request, one empty portion for all of a name; raises RecordError."""
+    parts: list[list[str]] = [[]]
+    for text in dict.fromkeys(texts):
+        if len(_body(name, [text])) > MAX_REQUEST_BYTES:
+            raise RecordError(
+                f"{text[:_SHOWN]}... of {name} is too long to be asked of {owner}: remove it there, or the name as a "
+                f"whole with 'weavedns remove {name}'"
+            )
+        if len(_body(name, [*parts[-1], text])) > MAX_REQUEST_BYTES:
+            parts.append([])
+        parts[-1].append(text)
+    return parts
+
+
+def _body(name: str, data: Sequence[str]) -> bytes:
+    return msgspec.msgpack.encode((name, data))
+
+
+def _told(done: Iterable[tuple[str, list[str], int]]) -> str:
+    """What was removed where, in words."""
+    counts: dict[str, int] = {}
+    texts: dict[str, list[str]] = {}
+    for owner, part, number in done:
+        counts[owner] = counts.get(owner, 0) + number
+        texts.setdefault(owner, []).extend(part)
+    told = []
+    for owner, number in counts.items():
+        shown = [each if len(each) <= _SHOWN else each[:_SHOWN] + "..." for each in texts[owner][:_MAX_SHOWN]]
+        more = [f"{len(texts[owner]) - len(shown)} more"] if len(texts[owner]) > len(shown) else []
+        told.append(f"{number} on {owner}" + (f" ({', '.join([*shown, *more])})" if shown else ""))
+    return ", ".join(told)
 
 
 def _number(owner: str, reply: bytes) -> int:

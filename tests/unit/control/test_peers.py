@@ -10,7 +10,9 @@ from msgspec.structs import replace
 
 from weavedns.cluster.cluster import Cluster
 from weavedns.control import peers
-from weavedns.errors import PeerError
+from weavedns.errors import PeerError, RecordError, StoreError, UnknownRecordError
+from weavedns.gossip.message import MAX_REQUEST_BYTES
+from weavedns.records import rdata
 from weavedns.records.catalog import Catalog
 from weavedns.records.log import Snapshot
 from weavedns.records.record import Origin, Record
@@ -18,7 +20,7 @@ from weavedns.registry import Registry
 
 DB = b"\2db\5weave\5local\0"
 DOMAIN = b"\5weave\5local\0"
-NOBODY_HERE = cast("Registry", SimpleNamespace(has=lambda *_: False))
+NOBODY_HERE = cast("Registry", SimpleNamespace(has=lambda *_: False, check=lambda *_: None))
 
 
 def added(owner: str, number: int, origin: Origin = Origin.ADDED) -> Record:
@@ -155,8 +157,135 @@ async def test_data_that_several_hosts_added_are_removed_from_each_however_they_
     v6 = replace(added("h3", 1), rtype=28, rdata=bytes.fromhex("20010db8") + bytes(11) + b"\1")
     known = catalog(added("h1", 2), added("h2", 2), target, v6)
     cluster = cast("Cluster", SimpleNamespace(is_live=lambda _: True, ask=ask))
-    here = cast("Registry", SimpleNamespace(has=lambda _, text: text == "192.0.2.2", remove=remove))
+    here = cast(
+        "Registry", SimpleNamespace(has=lambda _, text: text == "192.0.2.2", remove=remove, check=lambda *_: None)
+    )
     given = ["192.0.2.2", "web", "2001:DB8:0::1"]
     assert await peers.remove(cluster, known, here, DOMAIN, ("db", given)) == 3
     assert removed == [["192.0.2.2"]]
     assert asked == [("h2", ["db", ["192.0.2.2", "web.weave.local."]]), ("h3", ["db", ["2001:db8::1"]])]
+
+
+class Owners:
+    """Other peers that remove what they are asked to, until `fails`; `removed` also has what went here, as h1."""
+
+    def __init__(self, *here: str) -> None:
+        self.here = list(here)
+        self.fails: dict[str, int] = {}
+        self.disk_full = False
+        self.removed: list[tuple[str, list[str]]] = []
+        self.longest = 0
+        self.cluster = cast("Cluster", SimpleNamespace(is_live=lambda _: True, ask=self._ask))
+        self.registry = cast("Registry", SimpleNamespace(has=self._has, check=self._check, remove=self._remove))
+
+    async def _ask(self, peer: str, kind: str, body: bytes) -> bytes:
+        assert kind == "remove"
+        self.longest = max(self.longest, len(body))
+        if len(body) > MAX_REQUEST_BYTES:
+            raise PeerError(f"a request of {len(body)} bytes is too long")
+        if peer in self.fails and not self.fails[peer]:
+            raise PeerError(f"peer {peer} did not answer in time")
+        if peer in self.fails:
+            self.fails[peer] -= 1
+        _, data = msgspec.msgpack.decode(body)
+        self.removed.append((peer, data))
+        return str(len(data) or 7).encode()
+
+    def _has(self, _wire: bytes, text: str) -> bool:
+        return text in self.here
+
+    def _check(self, name: str, data: Sequence[str]) -> None:
+        for text in data:
+            raise UnknownRecordError(f"{name} has no added record with {text!r}")
+
+    async def _remove(self, _name: str, data: Sequence[str]) -> int:
+        if self.disk_full:
+            raise StoreError("the disk is full")
+        self.removed.append(("h1", list(data)))
+        return len(data)
+
+
+def texts(owner: str, length: int, count: int) -> list[Record]:
+    """TXT records of one string each, so many characters long."""
+    made = []
+    for number in range(count):
+        raw = str(number).encode() + b"t" * (length - 1)
+        strings = [raw[at : at + 255] for at in range(0, length, 255)]
+        made.append(replace(added(owner, 1), rtype=16, rdata=b"".join(bytes((len(s),)) + s for s in strings)))
+    return made
+
+
+async def remove(owners: Owners, known: Catalog, data: Sequence[str], name: str = "db") -> int:
+    return await peers.remove(owners.cluster, known, owners.registry, DOMAIN, (name, list(data)))
+
+
+def spelled(records: Sequence[Record]) -> list[str]:
+    return [rdata.render(record.rtype, record.rdata) for record in records]
+
+
+async def test_long_data_are_asked_for_in_several_requests_that_each_fit() -> None:
+    long = texts("h2", 250, 8)
+    owners = Owners()
+    assert await remove(owners, catalog(*long), spelled(long)) == 8
+    assert len(owners.removed) > 1
+    assert sorted(text for _, part in owners.removed for text in part) == sorted(spelled(long))
+    assert owners.longest <= MAX_REQUEST_BYTES
+
+
+async def test_one_value_is_removed_up_to_what_a_request_takes_and_no_longer() -> None:
+    def body(length: int) -> int:
+        return len(msgspec.msgpack.encode(("db", spelled(texts("h2", length, 1)))))
+
+    fits = max(length for length in range(900, 1000) if body(length) <= MAX_REQUEST_BYTES)
+    owners = Owners()
+    longest = texts("h2", fits, 1)
+    assert await remove(owners, catalog(*longest), spelled(longest)) == 1
+    assert owners.longest == body(fits) > MAX_REQUEST_BYTES - 4
+    longer = texts("h3", fits + 4, 1)
+    known = catalog(added("h1", 1), added("h2", 2), *longer)
+    owners = Owners("192.0.2.1")
+    with pytest.raises(RecordError, match=r"too long to be asked of h3: remove it there, .*'weavedns remove db'"):
+        await remove(owners, known, ["192.0.2.1", "192.0.2.2", *spelled(longer)])
+    assert owners.removed == []
+    # As a whole it goes from here, too.
+    assert await remove(owners, known, []) == 14
+    assert [owner for owner, _ in owners.removed] == ["h2", "h3", "h1"]
+
+
+async def test_what_is_here_goes_last_and_stays_when_another_host_fails() -> None:
+    known = catalog(added("h1", 1), added("h2", 2), added("h3", 3))
+    data = ["192.0.2.1", "192.0.2.2", "192.0.2.3"]
+    owners = Owners("192.0.2.1")
+    owners.fails = {"h3": 0}
+    with pytest.raises(PeerError) as told:
+        await remove(owners, known, data)
+    assert str(told.value) == "peer h3 did not answer in time; removed already: 1 on h2 (192.0.2.2)"
+    assert owners.removed == [("h2", ["192.0.2.2"])]
+    owners = Owners("192.0.2.1")
+    owners.fails = {"h2": 0}
+    with pytest.raises(PeerError, match=r"^peer h2 did not answer in time$"):
+        await remove(owners, known, data)
+    assert owners.removed == []
+    owners = Owners("192.0.2.1")
+    owners.disk_full = True
+    with pytest.raises(StoreError, match=r"^the disk is full; removed already: 7 on h2, 7 on h3$"):
+        await remove(owners, known, [])
+
+
+async def test_what_one_host_removed_before_it_failed_is_told_in_short() -> None:
+    long = texts("h2", 240, 30)
+    owners = Owners()
+    owners.fails = {"h2": 4}
+    with pytest.raises(PeerError) as told:
+        await remove(owners, catalog(*long), spelled(long))
+    assert "did not answer in time; removed already: 16 on h2 (" in str(told.value)
+    assert ", 8 more)" in str(told.value)
+    assert len(str(told.value)) < 600
+
+
+async def test_nothing_is_removed_when_some_data_are_nobodys() -> None:
+    owners = Owners("192.0.2.1")
+    known = catalog(added("h1", 1), added("h2", 2))
+    with pytest.raises(UnknownRecordError, match=r"no added record with '192\.0\.2\.9'"):
+        await remove(owners, known, ["192.0.2.1", "192.0.2.2", "192.0.2.9"])
+    assert owners.removed == []

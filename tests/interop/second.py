@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -244,3 +245,45 @@ class Stream:
             responder = hkdf(shared, info + b" responder", self.peer.master)
             self.keys = (initiator, responder) if self.dials else (responder, initiator)
         return True
+
+
+# "Kind ipam": questions and answers in parts.
+
+PUT, GET = 1, 2
+PART_BYTES = 900
+
+
+def question_parts(number: int, question: list[Any]) -> list[bytes]:
+    """The bodies of the Requests that carry a question."""
+    raw = pack(question)
+    parts = [raw[at : at + PART_BYTES] for at in range(0, len(raw), PART_BYTES)]
+    return [pack([PUT, number, index, len(parts), part]) for index, part in enumerate(parts)]
+
+
+def further_part(number: int, index: int) -> bytes:
+    """The body of the Request for one more part of the answer."""
+    return pack([GET, number, index])
+
+
+@dataclass
+class Answering:
+    """The other end: what comes of questions, and the answers' parts that are still to be fetched."""
+
+    answer: Callable[[list[Any]], list[Any]]
+    coming: dict[int, dict[int, bytes]] = field(default_factory=dict)
+    answers: dict[int, list[bytes]] = field(default_factory=dict)
+
+    def asked(self, body: bytes) -> bytes:
+        what, number, index, *more = unpack(body)
+        if what == PUT:
+            count, data = more
+            parts = self.coming.setdefault(number, {})
+            parts[index] = data
+            assert len(data) == PART_BYTES or index == count - 1
+            if len(parts) < count:
+                return b""
+            del self.coming[number]
+            raw = pack(self.answer(unpack(b"".join(parts[at] for at in range(count)))))
+            self.answers[number] = [raw[at : at + PART_BYTES] for at in range(0, len(raw), PART_BYTES)]
+            index = 0
+        return pack([len(self.answers[number]), self.answers[number][index]])

@@ -334,7 +334,9 @@ def test_who_leaves_is_forgotten_at_once_and_told_so(joined: Pair) -> None:
     assert not joined.catalog.of_name(NAME)
     assert PeerLeft("second") in joined.events
     # The same life is not taken back.
-    assert [second.LEAVE, me.name, me.incarnation] in joined.send(me.alive)
+    gone = [second.LEAVE, me.name, me.incarnation]
+    assert gone in joined.send(me.alive)
+    assert [said[0] for said in joined.send([second.PING, 5, "real", 0])] == [second.ACK, second.LEAVE]
     joined.node.leave(joined.now)
     assert joined.node.peer("second") is None
 
@@ -347,3 +349,20 @@ def test_the_node_says_when_it_leaves(joined: Pair) -> None:
 def test_what_is_longer_than_the_document_says_is_read_as_far_as_it_is_known(joined: Pair) -> None:
     ((tag, *_),) = joined.send([second.PING, 8, "real", 0, "of a later version"])
     assert tag == second.ACK
+
+
+def test_another_that_comes_by_its_name_is_refused_once_it_says_anything_at_all(joined: Pair) -> None:
+    old, elsewhere = joined.second, ("10.0.0.3", 6783)
+    new = Second("second", *elsewhere, old.incarnation + 1, 5, old.master, terms=TERMS)
+    number = joined.node.stream_accepted(elsewhere, joined.now)
+    assert number is not None
+    stream = Stream(new, dials=True)
+    joined.node.stream_received(number, stream.hello, joined.now)
+    opening = [second.OPEN, second.JOIN, "weave", new.alive, NODE[0], TERMS]
+    assert stream.read(joined.node.stream_data(number, joined.now)) == []
+    joined.node.stream_received(number, stream.frame(opening), joined.now)
+    assert stream.read(joined.node.stream_data(number, joined.now)) == []
+    joined.send([second.NACK, 999])
+    ((tag, reason, sentence),) = stream.read(joined.node.stream_data(number, joined.now))
+    assert (tag, reason) == (second.REFUSE, 1)
+    assert SECOND[0] in sentence

@@ -16,6 +16,7 @@ from random import SystemRandom
 from typing import Any
 
 from weavedns.cluster.passwords import PasswordFile
+from weavedns.cluster.words import is_silence, refusal, where
 from weavedns.config import Settings
 from weavedns.errors import PeerError
 from weavedns.gossip.core import Config
@@ -62,14 +63,6 @@ _MAX_TOLD = 64
 _ANYWHERE = "0.0.0.0"
 _PROFILES = {"fast": FAST, "lan": LAN}
 _STATES = {State.ALIVE: "connected", State.SUSPECT: "suspect", State.DEAD: "gone"}
-# What a refusal means to the one who is refused.
-_REFUSED = {
-    str(Rejection.PLAINTEXT): "it has no password, and this peer has one",
-    str(Rejection.ENCRYPTED): "it has a password, and this peer has none: give --password",
-    str(Rejection.UNKNOWN_KEY): "it has another password, or another --cluster",
-    str(Rejection.FORGED): "it has another password, or another --cluster",
-    str(Rejection.OTHER_TERMS): "it has another --cluster, --domain, --range, --dns-subnet or --overlay-port",
-}
 
 Answerer = Callable[[str, bytes], Awaitable[bytes]]
 
@@ -196,7 +189,7 @@ class Cluster:
                 async with asyncio.timeout(JOIN_S):
                     await waiting
             except TimeoutError:
-                raise PeerError(f"{_where(addr)} does not answer; it is tried again and again") from None
+                raise PeerError(f"{where(addr)} does not answer; it is tried again and again") from None
             finally:
                 del self._joining[addr]
 
@@ -296,12 +289,14 @@ class Cluster:
                 log.info("joined peer %s", via)
                 self._joined()
             case JoinRefused(addr, text):
-                self._refused(addr, _REFUSED.get(text.removeprefix("the stream is "), text))
+                self._refused(addr, text)
             case NameConflict(addr, lost):
                 self._name_conflict(addr, lost=lost)
             case StrangerRejected(addr, why):
                 log.error("packets from %s are refused: %s", addr[0], why)
-                self._strangers = {**self._strangers, addr[0]: why}
+                # The newest last, so that the oldest go.
+                self._strangers.pop(addr[0], None)
+                self._strangers[addr[0]] = why
                 while len(self._strangers) > _MAX_TOLD:
                     del self._strangers[next(iter(self._strangers))]
             case OwnerOverLimit(owner):
@@ -354,9 +349,14 @@ class Cluster:
             self.caught_up.set()
 
     def _refused(self, addr: Address, why: str) -> None:
-        text = f"{_where(addr)} does not let this peer in: {why}"
-        if why.startswith("it cannot be reached"):
-            text = f"{_where(addr)} does not answer: {why.removeprefix('it ')}"
+        text = refusal(addr, why)
+        if is_silence(why):
+            # What came from there before is no longer the reason.
+            self._strangers.pop(addr[0], None)
+        if addr not in self._node.seeds():
+            # Met on the way, and kept by the node itself: here it would stay for ever.
+            log.info("%s", text)
+            return
         if self._refusals.get(addr) != text:
             log.error("%s", text)
         self._refusals[addr] = text
@@ -373,10 +373,6 @@ class Cluster:
             )
         else:
             log.error("a peer at %s has the name %s too and is refused: it needs another --name", addr[0], self.name)
-
-
-def _where(addr: Address) -> str:
-    return f"the peer at {addr[0]} port {addr[1]}"
 
 
 async def _numeric(addr: Address) -> Address:

@@ -59,8 +59,9 @@ class Observed:
 class Attacher:
     """Attaches containers of one host to its weave network.
 
-    `nameservers` is asked at each attach, this peer's own first; `domain` goes into search lists; `perform` carries
-    out one step of a plan; `addresses_from` are asked when this peer owns no free address.
+    `nameservers` is asked at each attach, with those that the container has from us, and gives this peer's own first;
+    `domain` goes into search lists; `perform` carries out one step of a plan; `addresses_from` are asked when this
+    peer owns no free address.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Attacher:
         allocator: Allocator,
         *,
         domain: str,
-        nameservers: Callable[[], Sequence[str]],
+        nameservers: Callable[[Sequence[str]], Sequence[str]],
         clock: Callable[[], float] = time.monotonic,
         perform: Callable[[plan.Step, veth.Site], None] = veth.perform,
         addresses_from: Givers | None = None,

@@ -65,6 +65,14 @@ def rewrite(text: bytes, wanted: Wanted) -> bytes | None:
     return _header(body) + b"\n" + body
 
 
+def given(text: bytes) -> list[str]:
+    """The name servers in a text that we wrote; none in any other."""
+    if state_of(text) is not State.OURS:
+        return []
+    lines = (line.split() for line in text.decode(errors="surrogateescape").splitlines())
+    return [fields[1] for fields in lines if len(fields) > 1 and fields[0] == "nameserver"]
+
+
 def restore(text: bytes) -> bytes | None:
     """The text as it was before we wrote it; None when somebody changed it since, and then it is to be left alone."""
     match state_of(text):

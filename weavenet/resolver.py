@@ -14,12 +14,12 @@ log = logging.getLogger(__name__)
 class Resolver:
     """What attached containers' resolvers are told.
 
-    `nameservers` is asked each time, this peer's own first; `domain` goes into search lists; `warn` tells a person
-    something about a container.
+    `nameservers` is asked each time, with those that we gave the container before; it gives this peer's own first.
+    `domain` goes into search lists; `warn` tells a person something about a container.
     """
 
     def __init__(
-        self, domain: str, nameservers: Callable[[], Sequence[str]], warn: Callable[[Target, str], None]
+        self, domain: str, nameservers: Callable[[Sequence[str]], Sequence[str]], warn: Callable[[Target, str], None]
     ) -> None:
         self._domain = domain
         self._nameservers = nameservers
@@ -40,7 +40,9 @@ class Resolver:
         if current is None:
             return None
         search = tuple(domain.strip(".") for domain in (target.search_own, self._domain) if domain.strip("."))
-        wanted = resolvconf.Wanted(tuple(self._nameservers()), search, target.dns_search_given)
+        wanted = resolvconf.Wanted(
+            tuple(self._nameservers(resolvconf.given(current))), search, target.dns_search_given
+        )
         text = resolvconf.rewrite(current, wanted) if attached else resolvconf.restore(current)
         if text is None:
             self._warn(target, f"{target.resolv_conf} was changed by somebody and is left alone")

@@ -129,6 +129,30 @@ def test_a_container_whose_daemon_is_dead_is_refused_there_and_finds_names_by_ot
         assert one.docker("exec", "alpine", "lookup-static", name, "4") == address
 
 
+def test_a_container_keeps_its_servers_through_a_start_of_its_daemon_that_fails(joined: Hosts) -> None:
+    one, two, third = joined
+    run(one, "app")
+    wait_for(one, "app", 1)
+    wait_until(lambda: len(servers_of(one, "app")) == 3)
+    servers = servers_of(one, "app")
+    assert set(servers) == {own_address(host) for host in joined}
+    one.kill_daemon()
+    holder = one.popen("python3", "-m", "http.server", "6783", "--bind", "0.0.0.0")
+    try:
+        wait_until(lambda: "LISTEN" in one.run("ss", "-Hltn", "sport = :6783").stdout)
+        failed = one.start_daemon(wait=False)
+        assert failed.process.wait(60) == 1
+        assert "cannot listen on 0.0.0.0 port 6783" in failed.log
+        assert servers_of(one, "app") == servers
+    finally:
+        holder.terminate()
+        holder.wait(10)
+    one.start_daemon()
+    assert servers_of(one, "app") == servers
+    two.run("weavedns", "stop")
+    wait_until(lambda: servers_of(one, "app") == [own_address(one), own_address(third)])
+
+
 def test_a_daemon_launched_while_its_engine_is_away_denies_no_name_of_its_containers(joined: Hosts) -> None:
     one, two, third = joined
     one.engine.stop()

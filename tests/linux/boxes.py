@@ -208,7 +208,7 @@ class Host(Box):
             self.network,
             self.allocator,
             domain="weave.local.",
-            nameservers=lambda: [str(self.network.dns_address)],
+            nameservers=lambda _: [str(self.network.dns_address)],
             perform=self._perform,
         )
 

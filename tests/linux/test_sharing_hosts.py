@@ -43,7 +43,7 @@ class SharingHost:
             host.network,
             host.allocator,
             domain="weave.local.",
-            nameservers=lambda: self.servers,
+            nameservers=lambda _: self.servers,
             clock=lambda: self.peer.now,
             addresses_from=self.peer.sharing,
         )
@@ -134,7 +134,7 @@ async def test_a_restart_learns_the_addresses_in_use_and_the_others_hear_of_them
         one.host.network,
         peer.sharing.allocator,
         domain="weave.local.",
-        nameservers=lambda: one.servers,
+        nameservers=lambda _: one.servers,
         addresses_from=peer.sharing,
     )
     await again.adopt(box.target)

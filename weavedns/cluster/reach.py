@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Sequence
 from ipaddress import AddressValueError, IPv4Address
 
 from weavedns.cluster.cluster import DNS_FACT, NO_NETWORK_FACT, Cluster
@@ -31,12 +32,18 @@ class Reach:
         self._network = network
         self._port = overlay_port
 
-    def nameservers(self) -> list[str]:
-        """The DNS servers that containers here are to ask: this peer's, then the next two by name, in a circle."""
+    def nameservers(self, known: Sequence[str] = ()) -> Sequence[str]:
+        """The DNS servers that containers here are to ask: this peer's, then the next two by name, in a circle.
+
+        `known` are those that a container asks now. Until it is heard who is there they stay, as its names depend on
+        them if this daemon ends before that.
+        """
         own = str(self._network.dns_address)
         cluster = self._cluster
         if cluster is None:
             return [own]
+        if known[:1] == [own] and not cluster.caught_up.is_set():
+            return known
         names = sorted(cluster.live())
         after = [name for name in names if name > cluster.name] + [name for name in names if name < cluster.name]
         found = [str(IPv4Address(told)) for name in after if (told := self._dns_of(name)) is not None]
@@ -47,8 +54,8 @@ class Reach:
         cluster = self._cluster
         if cluster is None:
             return
-        told = [str(self._network.dns_address)]
-        # Whom an earlier launch reached stays reached until it is known who is there.
+        told: Sequence[str] = ()
+        # Whom an earlier launch reached, or named to containers, stays until it is known who is there.
         await cluster.caught_up.wait()
         while True:
             await cluster.changed.wait()

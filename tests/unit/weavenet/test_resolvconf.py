@@ -6,6 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from weavenet import resolvconf
 from weavenet.resolvconf import State, Wanted, restore, rewrite, state_of
 
 PLAIN = Wanted(("10.2.254.1",), ("weave.local",))
@@ -34,6 +35,12 @@ def test_our_server_comes_first_and_our_domain_before_what_was_there() -> None:
         "search weave.local example.com corp.example",
         "options ndots:2 timeout:1 attempts:2",
     ]
+
+
+def test_the_servers_that_we_gave_can_be_read_and_those_of_others_are_not_ours() -> None:
+    ours = rewritten(DOCKERS, Wanted(("10.2.254.1", "10.2.254.2"), ("weave.local",)))
+    assert resolvconf.given(ours) == ["10.2.254.1", "10.2.254.2"]
+    assert resolvconf.given(DOCKERS) == resolvconf.given(ours + b"nameserver 192.0.2.1\n") == []
 
 
 def test_other_peers_follow_and_no_more_than_a_resolver_reads() -> None:

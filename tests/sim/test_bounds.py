@@ -13,9 +13,11 @@ from weavedns.gossip import codec
 from weavedns.gossip.core import Config
 from weavedns.gossip.events import OwnerOverLimit
 from weavedns.gossip.inbound import MAX_COMPLAINTS
-from weavedns.gossip.links import MAX_STREAMS, MAX_SYNCS, UNAUTHENTICATED_S, Close
+from weavedns.gossip.links import MAX_DIALS, MAX_SYNCS, UNAUTHENTICATED_S, Close
+from weavedns.gossip.lobby import MAX_WAITING, MAX_WAITING_A_SOURCE
 from weavedns.gossip.message import (
     MAX_DATAGRAM_BYTES,
+    MAX_FIRST_FRAME_BYTES,
     MAX_FRAME_BYTES,
     MAX_OWNERS,
     Alive,
@@ -30,7 +32,7 @@ from weavedns.gossip.message import (
     Vector,
 )
 from weavedns.gossip.node import Node
-from weavedns.gossip.seal import Header, Key, Keyring, Sealer, terms_digest
+from weavedns.gossip.seal import TAG_BYTES, Header, Key, Keyring, Sealer, terms_digest
 from weavedns.gossip.session import BURST_PACKETS, PACKETS_PER_S
 from weavedns.gossip.stream import LENGTH_BYTES, Stream
 from weavedns.records.catalog import MAX_RECORDS, Catalog
@@ -233,8 +235,31 @@ def test_who_knows_no_password_is_closed_in_five_seconds_even_after_a_whole_hell
 
 def test_connections_are_bounded() -> None:
     victim = node()
-    assert all(victim.stream_accepted(STRANGER, 0.0) is not None for _ in range(MAX_STREAMS))
+    sources = [(f"10.9.{number}.1", PORT) for number in range(MAX_WAITING)]
+    assert all(victim.stream_accepted(source, 0.0) is not None for source in sources)
     assert victim.stream_accepted(STRANGER, 0.0) is None
+    dials = [victim._links.dial(Purpose.PROBE, STRANGER, 0.0) for _ in range(MAX_DIALS)]
+    assert None not in dials
+    assert victim._links.dial(Purpose.PROBE, STRANGER, 0.0) is None
+    assert (MAX_WAITING, MAX_WAITING_A_SOURCE, MAX_DIALS) == (64, 8, 256)
+
+
+@pytest.mark.parametrize("keyring", [Keyring(), SEALED], ids=["plain", "sealed"])
+def test_the_first_frame_of_anybody_is_short(keyring: Keyring) -> None:
+    victim = node(keyring)
+    for size, good in ((MAX_FIRST_FRAME_BYTES, True), (MAX_FIRST_FRAME_BYTES + 1, False)):
+        link = victim.stream_accepted(STRANGER, 0.0)
+        assert link is not None
+        hello = Stream(keyring, Header("evil", 1, 1, 0), Random(1).randbytes, initiator=True).take()
+        victim.stream_received(link, hello + size.to_bytes(LENGTH_BYTES, "big"), 0.0)
+        assert (Close(link) not in victim.stream_actions()) is good
+    assert MAX_FIRST_FRAME_BYTES == 8192
+
+
+def test_all_that_a_cluster_can_have_set_fits_the_first_frame() -> None:
+    largest = {f"--{'x' * number}": "d" * 255 for number in range(6)}
+    said = Open(Purpose.JOIN, "\U0001f40b" * 255, alive(1), "10.0.0.1", largest)
+    assert len(codec.encode(said)) + TAG_BYTES <= MAX_FIRST_FRAME_BYTES
 
 
 def test_complaints_about_strangers_are_bounded_and_made_once_a_minute() -> None:

@@ -43,6 +43,17 @@ def test_a_refusal_comes_back_as_a_sentence() -> None:
     assert one.happened(RequestFailed)[0][1].text == "re: x"
 
 
+def test_a_refusal_is_one_line_of_plain_text_whatever_the_other_says() -> None:
+    world = World(2)
+    one, two = world.add_acquainted(2)
+    one.node.request("p1", "remove", b"x\n\x1b[2J\xff", world.now)
+    world.pump(one)
+    world.run(0.1)
+    answer(world, two, failed=True)
+    world.run(0.1)
+    assert one.happened(RequestFailed)[0][1].text == "re: x??[2J\ufffd"
+
+
 def test_a_request_that_is_not_answered_fails_in_time() -> None:
     world = World(3)
     one, two = world.add_acquainted(2)

@@ -14,8 +14,9 @@ from dataclasses import dataclass, fields
 from random import SystemRandom
 from typing import Any
 
-from weavedns.cluster.joining import Joining, where
+from weavedns.cluster.joining import Joining
 from weavedns.cluster.passwords import PasswordFile
+from weavedns.cluster.words import is_silence, refusal, where
 from weavedns.config import Settings, peer_address
 from weavedns.errors import ConfigError, PeerError
 from weavedns.gossip.core import Config
@@ -62,14 +63,6 @@ _MAX_TOLD = 64
 _ANYWHERE = "0.0.0.0"
 _PROFILES = {"fast": FAST, "lan": LAN}
 _STATES = {State.ALIVE: "connected", State.SUSPECT: "suspect", State.DEAD: "gone"}
-# What a refusal means to the one who is refused.
-_REFUSED = {
-    str(Rejection.PLAINTEXT): "it has no password, and this peer has one",
-    str(Rejection.ENCRYPTED): "it has a password, and this peer has none: give --password",
-    str(Rejection.UNKNOWN_KEY): "it has another password, or another --cluster",
-    str(Rejection.FORGED): "it has another password, or another --cluster",
-    str(Rejection.OTHER_TERMS): "it has another --cluster, --domain, --range, --dns-subnet or --overlay-port",
-}
 
 Answerer = Callable[[str, bytes], Awaitable[bytes]]
 
@@ -299,12 +292,14 @@ class Cluster:
                 self._joining.failed(addr, f"{where(addr)} is this peer itself")
                 self._see_whether_met()
             case JoinRefused(addr, text):
-                self._refused(addr, _REFUSED.get(text.removeprefix("the stream is "), text))
+                self._refused(addr, text)
             case NameConflict(addr, lost):
                 self._name_conflict(addr, lost=lost)
             case StrangerRejected(addr, why):
                 log.error("packets from %s are refused: %s", addr[0], why)
-                self._strangers = {**self._strangers, addr[0]: why}
+                # The newest last, so that the oldest go.
+                self._strangers.pop(addr[0], None)
+                self._strangers[addr[0]] = why
                 while len(self._strangers) > _MAX_TOLD:
                     del self._strangers[next(iter(self._strangers))]
             case OwnerOverLimit(owner):
@@ -360,9 +355,14 @@ class Cluster:
             self.caught_up.set()
 
     def _refused(self, addr: Address, why: str) -> None:
-        text = f"{where(addr)} does not let this peer in: {why}"
-        if why.startswith("it cannot be reached"):
-            text = f"{where(addr)} does not answer: {why.removeprefix('it ')}"
+        text = refusal(addr, why)
+        if is_silence(why):
+            # What came from there before is no longer the reason.
+            self._strangers.pop(addr[0], None)
+        if addr not in self._node.seeds():
+            # Met on the way, and kept by the node itself: here it would stay for ever.
+            log.info("%s", text)
+            return
         if self._refusals.get(addr) != text:
             log.error("%s", text)
         self._refusals[addr] = text

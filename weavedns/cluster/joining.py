@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Sequence
 
+from weavedns.cluster.words import where
 from weavedns.errors import PeerError
 from weavedns.gossip.events import Address
 
@@ -55,11 +56,6 @@ class Joining:
             raise PeerError(f"{where(addr)} does not answer; it is tried again and again") from None
         finally:
             self._waiting.remove(entry)
-
-
-def where(addr: Address) -> str:
-    """How people are told of an address."""
-    return f"the peer at {addr[0]} port {addr[1]}"
 
 
 async def _numeric(addr: Address) -> Address:

@@ -19,6 +19,7 @@ from weavedns.control import peers, upstream_status
 from weavedns.dns.server import DnsServer
 from weavedns.dns.upstream import Upstreams
 from weavedns.errors import ConfigError, RecordError, UnknownRecordError
+from weavedns.gossip.words import printable
 from weavedns.ownname import ns_name
 from weavedns.records import names, rdata, zonefile
 from weavedns.records.catalog import Catalog
@@ -362,5 +363,5 @@ def _line(label: str, value: str) -> str:
 def _holder(record: Record) -> str:
     """The zone file, the store or the container that a record goes away with, as people write it."""
     if record.origin in _CONTAINERS or (record.origin is Origin.ADDED and record.holder != ADDED):
-        return record.holder[:SHORT_ID]
-    return record.holder.removeprefix("zone:")
+        return printable(record.holder[:SHORT_ID])
+    return printable(record.holder.removeprefix("zone:"))

@@ -171,7 +171,8 @@ def is_host(text: str) -> bool:
         address = ip_address(text)
     except ValueError:
         return False
-    return not (address.is_unspecified or address.is_multicast)
+    # A zone, as in fe80::1%eth0, may be any text, and means nothing on another host.
+    return not (address.is_unspecified or address.is_multicast or "%" in text)
 
 
 def _check(name: bytes, rtype: int, rdata: bytes) -> None:

@@ -85,7 +85,7 @@ class Inbound:
         if isinstance(opened, Rejection):
             self._count(opened)
             if opened in _OF_INTEREST:
-                self.complain(addr, opened, now)
+                self.complain(addr, opened, opened, now)
             return
         header, body = opened
         who = (header.sender, header.boot)
@@ -99,9 +99,9 @@ class Inbound:
         else:
             self._count(Rejection.REPLAYED)
 
-    def complain(self, addr: Address, why: str, now: float) -> None:
-        """Tell that a source is refused, once in a while."""
-        key = (addr[0], why)
+    def complain(self, addr: Address, why: str, kind: str, now: float) -> None:
+        """Tell that a source is refused, once in a while for each kind of reason, however its words vary."""
+        key = (addr[0], kind)
         if self._complaints.get(key, now) <= now:
             if len(self._complaints) >= MAX_COMPLAINTS:
                 self._complaints.clear()

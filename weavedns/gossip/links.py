@@ -5,7 +5,7 @@ asked for by actions, which `transport.py` (or a simulator) carries out.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from weavedns.errors import PeerWireError
@@ -13,6 +13,7 @@ from weavedns.gossip import codec
 from weavedns.gossip.codec import encode
 from weavedns.gossip.core import Core
 from weavedns.gossip.events import Address, JoinRefused, NameConflict
+from weavedns.gossip.lobby import Lobby
 from weavedns.gossip.membership import Peer
 from weavedns.gossip.message import MAX_TEXT, Open, Ping, Purpose, Reason, Refuse, State
 from weavedns.gossip.seal import Rejection
@@ -20,12 +21,14 @@ from weavedns.gossip.spread import Spread
 from weavedns.gossip.standing import NAME_CHECK_PINGS, NAME_CHECK_S, Standing
 from weavedns.gossip.stream import RefusedError, Stream
 from weavedns.gossip.sync import Conversation
+from weavedns.gossip.words import UNREACHABLE, difference, printable
 
 MAX_SYNCS = 8
-MAX_STREAMS = 256
+# Of one's own; how many of others there are is for `lobby.py`.
+MAX_DIALS = 256
 UNAUTHENTICATED_S = 5.0
 IDLE_S = 15.0
-REFUSED_LINGER_S = 1.0
+LAST_WORD_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +58,12 @@ Action = Dial | Send | Close
 
 @dataclass(slots=True)
 class Link:
-    """One stream and what it is for."""
+    """One stream and what it is for; `opened` once the other's Open was read."""
 
     number: int
     addr: Address
+    # As it was asked for, maybe by name.
+    dialled: Address
     stream: Stream
     purpose: Purpose
     outbound: bool
@@ -79,16 +84,18 @@ class Links:
         self._standing = standing
         self._links: dict[int, Link] = {}
         self._number = 0
+        self._lobby = Lobby()
         self._actions: deque[Action] = deque()
         # Joins that wait until it is clear whether the holder of the name is still there: by the old boot id.
         self._checks: dict[int, tuple[int, Open, int]] = {}
         self.answered_by_tcp: Callable[[int], None] = lambda _seq: None
-        self.stranger: Callable[[Address, str, float], None] = lambda _addr, _why, _now: None
+        # Tells of a source that is refused: where it is, why in words, what kind of reason that is.
+        self.stranger: Callable[[Address, str, str, float], None] = lambda _addr, _why, _kind, _now: None
 
     @property
     def syncs(self) -> int:
-        """How many exchanges are under way."""
-        return sum(link.talk is not None and not link.closing for link in self._links.values())
+        """How many exchanges are under way, or will be when a name is free."""
+        return sum(link.talk is not None and not link.closing for link in self._links.values()) + len(self._checks)
 
     def take_actions(self) -> list[Action]:
         """What is to be done with connections."""
@@ -101,8 +108,8 @@ class Links:
     def dial(
         self, purpose: Purpose, addr: Address, now: float, done: Callable[[bool, str, float], None] | None = None
     ) -> int | None:
-        """Ask for a stream; `done` hears whether it served its purpose, and why not. None: too many already."""
-        if len(self._links) >= MAX_STREAMS:
+        """Ask for a stream; `done` hears whether it served its purpose, and why not. None: too many of one's own."""
+        if sum(link.outbound for link in self._links.values()) >= MAX_DIALS:
             return None
         link = self._add(purpose, addr, now, outbound=True)
         link.done = done
@@ -124,9 +131,14 @@ class Links:
 
     def accepted(self, addr: Address, now: float) -> int | None:
         """Somebody connected; None: it is to be closed at once."""
-        if len(self._links) >= MAX_STREAMS or self._core.muted:
+        if self._core.muted:
             return None
-        return self._add(Purpose.SYNC, addr, now, outbound=False).number
+        admitted, put_out = self._lobby.enter(self._number + 1, addr[0], now)
+        if put_out is not None:
+            self._finish(self._links[put_out], now, ok=False)
+        if not admitted or put_out is not None:
+            self._core.stats.rejected[Rejection.TOO_MANY.name.lower()] += 1
+        return self._add(Purpose.SYNC, addr, now, outbound=False).number if admitted else None
 
     def opened(self, number: int, addr: Address) -> None:
         """A dialled stream is connected."""
@@ -148,14 +160,14 @@ class Links:
                     break
         except RefusedError as exc:
             self._core.stats.rejected[exc.why.name.lower()] += 1
-            self.stranger(link.addr, exc.why, now)
+            self.stranger(link.addr, exc.why, exc.why, now)
             self._finish(link, now, ok=False, why=str(exc))
         except PeerWireError as exc:
             self._core.stats.malformed += 1
-            self._finish(link, now, ok=False, why=str(exc))
+            self._finish(link, now, ok=False, why=printable(str(exc)))
         else:
             if not link.closing:
-                if link.stream.authenticated:
+                if link.talk is not None:
                     self._core.timers.set(("link", number), now + IDLE_S)
                 self._actions.append(Send(number))
 
@@ -172,7 +184,7 @@ class Links:
                 out = link.stream.take()
             elif link.talk.over and link.outbound:
                 self._finish(link, now, ok=True)
-        if out and link.stream.authenticated and not link.closing:
+        if out and link.talk is not None and not link.closing:
             self._core.timers.set(("link", number), now + IDLE_S)
         self._core.stats.stream_bytes_out += len(out)
         return out
@@ -182,16 +194,19 @@ class Links:
         link = self._links.pop(number, None)
         if link is None:
             return
-        self._core.timers.cancel(("link", number))
+        self._settle(number)
         if not link.closing:
             ok = link.talk.over if link.talk is not None else nobody_listens and link.purpose is Purpose.PROBE
-            self._report(link, now, ok=ok, why=why or "the connection was closed; is the password the same?")
+            # Who does not like the first word says its own before it closes: so without one it was not the password.
+            silent = "the connection was closed before anything was said: that peer is stopping or busy, or is none"
+            closed = silent if link.stream.peer is None else "the connection was closed; is the password the same?"
+            self._report(link, now, ok=ok, why=why or closed)
 
     def timed_out(self, number: int, now: float) -> None:
         """A stream did not move for too long."""
         link = self._links.get(number)
         if link is not None:
-            self._finish(link, now, ok=False, why="no answer in time")
+            self._finish(link, now, ok=False, why=UNREACHABLE if link.stream.peer is None else "no answer in time")
 
     def useful(self, number: int) -> bool:
         """Whether an exchange brought anything to either side."""
@@ -202,20 +217,22 @@ class Links:
 
     def _on_frame(self, link: Link, body: bytes, now: float) -> None:
         message = codec.decode_stream(body)
-        if isinstance(message, Refuse):
+        if isinstance(message, Refuse) and link.outbound and not link.opened:
             self._refused(link, message, now)
         elif link.talk is not None:
             link.talk.on_message(message, now)
-        elif isinstance(message, Open):
+        elif isinstance(message, Open) and not link.opened:
             self._on_open(link, message, now)
         else:
-            # What the other sends while its name is being checked stays in the stream's order: it may not.
+            # Who dialled has nothing to refuse, and nobody introduces itself twice. What the other sends while its
+            # name is being checked stays in the stream's order: it may not.
             raise PeerWireError(f"{link.addr[0]} sent {type(message).__name__} before its turn")
 
     def _on_open(self, link: Link, message: Open, now: float) -> None:
         header = link.stream.peer
         if header is None or message.peer.name != header.sender or message.peer.boot != header.boot:
             raise PeerWireError(f"{link.addr[0]} introduces itself by two names")
+        link.opened = True
         if link.outbound:
             if link.purpose is Purpose.PROBE:
                 itself = header.sender == link.peer
@@ -228,9 +245,9 @@ class Links:
         link.purpose = message.purpose
         why = self._objection(message, link, now)
         if why is not None:
-            self._refuse(link, why, now)
+            self._say_last(link, why, now)
         elif message.purpose is Purpose.PROBE:
-            self._say(link, self._introduction(message.purpose, link.addr[0]))
+            self._say_last(link, self._introduction(message.purpose, link.addr[0]), now)
         elif not self._check_name(link, message, now):
             self._welcome(link, message, now)
 
@@ -241,7 +258,8 @@ class Links:
     def _begin(self, link: Link, message: Open, now: float) -> None:
         core = self._core
         link.peer = message.peer.name
-        if not core.host:
+        self._lobby.leave(link.number)
+        if not core.host and codec.is_host(message.seen_host):
             core.host = message.seen_host
         said = message.peer
         if not said.host:
@@ -262,8 +280,8 @@ class Links:
         theirs = {"--cluster": message.cluster, **message.terms}
         if ours != theirs:
             core.stats.rejected[Rejection.OTHER_TERMS.name.lower()] += 1
-            self.stranger(link.addr, _difference(theirs, ours), now)
-            return Refuse(Reason.OTHER_CLUSTER, _difference(ours, theirs)[:MAX_TEXT])
+            self.stranger(link.addr, difference(theirs, ours), "stream terms", now)
+            return Refuse(Reason.OTHER_CLUSTER, difference(ours, theirs)[:MAX_TEXT])
         if said.name == core.name:
             if said.boot == core.boot:
                 return Refuse(Reason.UNEXPECTED, "that is this peer itself")
@@ -274,18 +292,19 @@ class Links:
             return Refuse(Reason.BUSY, "busy with other peers")
         return None
 
-    def _refuse(self, link: Link, refusal: Refuse, now: float) -> None:
-        self._say(link, refusal)
+    def _say_last(self, link: Link, message: Open | Refuse, now: float) -> None:
+        """Say the last word: it has to be read before the connection goes, so the other side closes that."""
+        self._say(link, message)
         link.closing = True
-        # The refusal has to be read before the connection goes; the other side closes it.
-        self._core.timers.set(("link", link.number), now + REFUSED_LINGER_S)
+        self._core.timers.set(("link", link.number), now + LAST_WORD_S)
 
     def _refused(self, link: Link, refusal: Refuse, now: float) -> None:
-        if refusal.reason is Reason.NAME_TAKEN:
+        told = link.purpose is not Purpose.PROBE
+        text = printable(refusal.text)
+        if told and refusal.reason is Reason.NAME_TAKEN:
             self._core.tell(NameConflict(link.addr, lost=True))
-            self._core.tell(JoinRefused(link.addr, refusal.text))
-        elif refusal.reason is Reason.OTHER_CLUSTER:
-            self._core.tell(JoinRefused(link.addr, refusal.text))
+        if told and refusal.reason in {Reason.NAME_TAKEN, Reason.OTHER_CLUSTER}:
+            self._core.tell(JoinRefused(link.dialled, text))
         self._finish(link, now, ok=False, why=refusal.reason.name)
 
     # Somebody comes by a name that is known at another address.
@@ -325,9 +344,8 @@ class Links:
                 del self._checks[number]
                 self._core.timers.cancel(("name", number))
                 if link is not None:
-                    self._refuse(
-                        link, Refuse(Reason.NAME_TAKEN, f"the name {name} is held by the peer at {addr[0]}"), now
-                    )
+                    taken = f"the name {name} is held by the peer at {addr[0]}"
+                    self._say_last(link, Refuse(Reason.NAME_TAKEN, taken), now)
 
     def _say(self, link: Link, message: Open | Refuse) -> None:
         link.stream.send(encode(message))
@@ -337,7 +355,7 @@ class Links:
         self._number += 1
         core = self._core
         stream = Stream(core.sealer.keyring, core.header, core.rng.randbytes, initiator=outbound)
-        link = Link(self._number, addr, stream, purpose, outbound)
+        link = Link(self._number, addr, addr, stream, purpose, outbound)
         self._links[self._number] = link
         core.timers.set(("link", self._number), now + UNAUTHENTICATED_S)
         return link
@@ -346,18 +364,17 @@ class Links:
         if not link.closing:
             link.closing = True
             self._report(link, now, ok=ok, why=why)
-        self._core.timers.cancel(("link", link.number))
+        self._settle(link.number)
         self._actions.append(Close(link.number))
+
+    def _settle(self, number: int) -> None:
+        """End what was under way about a stream that is over."""
+        self._lobby.leave(number)
+        self._checks.pop(number, None)
+        for timer in ("link", "name"):
+            self._core.timers.cancel((timer, number))
 
     def _report(self, link: Link, now: float, *, ok: bool, why: str) -> None:
         if link.done is not None:
             done, link.done = link.done, None
             done(ok, link.peer if ok else why, now)
-
-
-def _difference(theirs: Mapping[str, str], ours: Mapping[str, str]) -> str:
-    """What two peers do not agree on, in words of the one who has `ours`."""
-    differing = [each for each in sorted({*theirs, *ours}) if theirs.get(each) != ours.get(each)]
-    their_side = ", ".join(f"{each} {theirs.get(each, 'nothing')[:60]}" for each in differing)
-    our_side = ", ".join(f"{each} {ours.get(each, 'nothing')[:60]}" for each in differing)
-    return f"it has {their_side}, and this peer {our_side}; all peers need the same"

@@ -8,14 +8,14 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from hashlib import blake2b
 from math import log
 from typing import NamedTuple
 
 from weavedns.gossip.codec import is_host
-from weavedns.gossip.message import MAX_OWNERS, Alive, Dead, Leave, State, Suspect
+from weavedns.gossip.message import MAX_INCARNATION, MAX_OWNERS, Alive, Dead, Leave, State, Suspect
 from weavedns.gossip.profile import Profile
 
 MAX_GRAVES = 4_096
@@ -223,16 +223,23 @@ class Members:
     def on_leave(self, said: Leave, now: float) -> Moved | None:
         """A peer left for good."""
         peer = self._peers.get(said.name)
-        if peer is None or peer.incarnation > said.incarnation:
+        # Above the highest that a peer takes, it could never come back.
+        if said.incarnation > MAX_INCARNATION:
             return None
-        return self.bury(peer, now, left=True)
+        if peer is None:
+            self._bury_deeper(said)
+            return None
+        if peer.incarnation > said.incarnation:
+            return None
+        return self.bury(peer, now, left=True, incarnation=said.incarnation)
 
-    def bury(self, peer: Peer, now: float, *, left: bool) -> Moved:
-        """Drop a peer and remember its incarnation for a day."""
+    def bury(self, peer: Peer, now: float, *, left: bool, incarnation: int = 0) -> Moved:
+        """Drop a peer and remember its incarnation for a day, or that in which it left when that is higher."""
         self._off_ring(peer.name)
         del self._peers[peer.name]
         until = now + self._profile.remember_s
-        self._graves[peer.name] = Grave(peer.incarnation, peer.host, peer.port, until, left)
+        buried = max(peer.incarnation, incarnation)
+        self._graves[peer.name] = Grave(buried, peer.host, peer.port, until, left)
         self._graves.move_to_end(peer.name)
         if len(self._graves) > MAX_GRAVES:
             self._graves.popitem(last=False)
@@ -244,6 +251,12 @@ class Members:
             del self._graves[name]
         gone = [peer for peer in self.dead() if peer.since + self._profile.forget_after_s <= now]
         return [self.bury(peer, now, left=False) for peer in gone]
+
+    def _bury_deeper(self, said: Leave) -> None:
+        """Somebody who is buried left in a later incarnation too, of which only the end is heard."""
+        grave = self._graves.get(said.name)
+        if grave is not None and grave.incarnation < said.incarnation:
+            self._graves[said.name] = replace(grave, incarnation=said.incarnation)
 
     def _admit(self, said: Alive, now: float) -> Moved | None:
         grave = self._graves.get(said.name)

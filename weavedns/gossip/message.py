@@ -14,6 +14,8 @@ MAX_NAME = 63
 MAX_OWNERS = 2_048
 MAX_DATAGRAM_BYTES = 1_400
 MAX_FRAME_BYTES = 1 << 20
+# Open and Refuse: many times what the settings of a cluster take.
+MAX_FIRST_FRAME_BYTES = 1 << 13
 MAX_REQUEST_BYTES = 1_000
 # A holder is a container ID, or names a zone file by its path.
 MAX_HOLDER = 4_128
@@ -27,6 +29,9 @@ NONCE_BYTES = 16
 PEER_NAME = r"\A[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\Z"
 # What is counted up from what another peer says ends here; there is room above in 64 bits.
 MAX_COUNT = 2**62
+# A new incarnation is higher than any heard, by as many random bits as keep two lives apart.
+JUMP_BITS = 20
+MAX_INCARNATION = MAX_COUNT - (1 << JUMP_BITS)
 MAX_REBUTTAL = 2**32 - 1
 
 PeerName = Annotated[str, Meta(min_length=1, max_length=MAX_NAME, pattern=PEER_NAME)]

@@ -27,6 +27,8 @@ GRAVE_EVERY_S = 60.0
 class _Seed:
     addr: Address
     tries: int = 0
+    # Why it did not work the last time, as it was told.
+    told: str = ""
     peer: str = ""
     itself: bool = False
     joined: bool = False
@@ -113,7 +115,7 @@ class Rendezvous:
     def _joined(self, number: int, ok: bool, told: str, now: float) -> None:
         core, seed = self._core, self._seeds[number]
         if ok:
-            seed.joined, seed.peer, seed.tries = True, told, 0
+            seed.joined, seed.peer, seed.tries, seed.told = True, told, 0, ""
             core.tell(JoinedCluster(told, seed.addr))
             self._announce(now)
             core.timers.set(("join", number), now + ISOLATED_RETRY_S)
@@ -126,8 +128,10 @@ class Rendezvous:
             wait = BUSY_RETRY_S * (0.5 + core.rng.random())
         else:
             wait = JOIN_RETRY_S[min(seed.tries, len(JOIN_RETRY_S) - 1)]
-            if seed.tries == 0 and told not in Reason.__members__:
+            # Another reason than before is news: the one that was told is no longer true.
+            if told != seed.told and told not in Reason.__members__:
                 core.tell(JoinRefused(seed.addr, told))
+            seed.told = told
             seed.tries += 1
         core.timers.set(("join", number), now + wait)
 

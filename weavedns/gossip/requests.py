@@ -10,6 +10,7 @@ from weavedns.gossip.core import Core
 from weavedns.gossip.events import Address, ReplyCame, RequestCame, RequestFailed
 from weavedns.gossip.message import MAX_REQUEST_BYTES, Reply, Request, State
 from weavedns.gossip.seal import Header
+from weavedns.gossip.words import printable
 
 RESEND_EVERY_S = 0.2
 MAX_ASKED = 1_024
@@ -106,7 +107,7 @@ class Requests:
         if asked is None or asked.peer != sender:
             return
         if reply.failed:
-            self._fail(reply.number, reply.body.decode(errors="replace"))
+            self._fail(reply.number, printable(reply.body.decode(errors="replace")))
             return
         del self._asked[reply.number]
         self._core.timers.cancel(("request", reply.number))

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from weavedns.errors import PeerError
+from weavedns.gossip.codec import is_host
 from weavedns.gossip.core import Core, Need
 from weavedns.gossip.events import (
     Address,
@@ -23,7 +24,8 @@ from weavedns.gossip.events import (
 )
 from weavedns.gossip.membership import Move, Moved, Peer
 from weavedns.gossip.message import (
-    MAX_COUNT,
+    JUMP_BITS,
+    MAX_INCARNATION,
     MAX_REBUTTAL,
     Alive,
     Dead,
@@ -41,7 +43,6 @@ from weavedns.gossip.vigil import Vigil
 # How long the holder of a name has to show that it is still there.
 NAME_CHECK_S = 1.0
 NAME_CHECK_PINGS = 4
-JUMP_BITS = 20
 # A statement heard in a sync is passed on, but not those of a whole cluster that is being joined.
 ROWS_PASSED_ON = 32
 # How long after a peer came its records may take to come by themselves before they are fetched.
@@ -139,7 +140,7 @@ class Standing:
     def jump(self, heard: int, now: float) -> None:
         """Publish anew as an incarnation above `heard`; one with nothing above it is not taken seriously."""
         core = self._core
-        if heard > MAX_COUNT - (1 << JUMP_BITS):
+        if heard > MAX_INCARNATION:
             return
         # Not just one higher: an earlier life that few have heard of may have jumped from the same number.
         core.incarnation = max(core.incarnation, heard) + 1 + core.rng.getrandbits(JUMP_BITS)
@@ -225,7 +226,7 @@ class Standing:
         if (said.host, said.port) == (core.host, core.config.port):
             if said.incarnation >= core.incarnation:
                 self.jump(said.incarnation, now)
-        elif self._rival is None and said.incarnation >= core.incarnation:
+        elif self._rival is None and said.incarnation >= core.incarnation and is_host(said.host):
             self._rival = ((said.host, said.port), 0, said.incarnation)
             self.check_rival(now)
 

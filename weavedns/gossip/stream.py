@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from weavedns.errors import PeerWireError
-from weavedns.gossip.message import MAX_FRAME_BYTES, MAX_NAME
+from weavedns.gossip.message import MAX_FIRST_FRAME_BYTES, MAX_FRAME_BYTES, MAX_NAME
 from weavedns.gossip.seal import PLAIN, PROTOCOL, TAG_BYTES, Header, Key, Keyring, Rejection, derive, sender_name
 
 STREAM_MAGIC = b"WS"
@@ -63,8 +63,8 @@ class Stream:
 
     @property
     def authenticated(self) -> bool:
-        """Whether the other side has shown that it knows the password, if there is one."""
-        return self.peer is not None and (self._received > 0 or not self._keyring.keys)
+        """Whether a whole frame came, by which the other side shows that it knows the password, if there is one."""
+        return self._received > 0
 
     def send(self, body: bytes) -> None:
         """Queue one frame."""
@@ -102,8 +102,10 @@ class Stream:
         while len(self._in) >= LENGTH_BYTES:
             length = bytes(self._in[:LENGTH_BYTES])
             size = int.from_bytes(length, "big")
-            if size > MAX_FRAME_BYTES:
-                raise PeerWireError(f"a frame of {size} bytes is announced; the bound is {MAX_FRAME_BYTES}")
+            # Nothing large is kept for somebody who may be anybody.
+            bound = MAX_FRAME_BYTES if self.authenticated else MAX_FIRST_FRAME_BYTES
+            if size > bound:
+                raise PeerWireError(f"a frame of {size} bytes is announced; the bound is {bound}")
             if len(self._in) < LENGTH_BYTES + size:
                 break
             body = bytes(self._in[LENGTH_BYTES : LENGTH_BYTES + size])

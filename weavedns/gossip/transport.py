@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -16,10 +17,12 @@ from weavedns.gossip.links import Close, Dial, Send
 from weavedns.gossip.message import MAX_REQUEST_BYTES
 from weavedns.gossip.node import Node
 from weavedns.gossip.requests import DEFAULT_TIMEOUT_S
+from weavedns.gossip.words import UNREACHABLE
 
 log = logging.getLogger(__name__)
 
-CONNECT_S = 5.0
+# Shorter than an unauthenticated stream may take: that nobody answers is told as that. Time for two lost packets.
+CONNECT_S = 4.0
 # Bursts wait here while the process is busy, instead of being lost.
 RECEIVE_BUFFER_BYTES = 1 << 20
 # What the kernel does not take at once is lost beyond this, as datagrams may be.
@@ -271,14 +274,10 @@ class Transport:
     async def _dial(self, link: int, addr: Address) -> None:
         try:
             async with asyncio.timeout(CONNECT_S):
-                reader, writer = await asyncio.open_connection(*addr)
+                reader, writer = await asyncio.open_connection(*addr, family=socket.AF_INET)
         except (OSError, TimeoutError) as exc:
             log.debug("no stream to %s: %s", addr, exc)
-            self._gone(
-                link,
-                why=f"it cannot be reached: {exc.strerror if isinstance(exc, OSError) else ''}".rstrip(": "),
-                nobody_listens=isinstance(exc, ConnectionRefusedError),
-            )
+            self._gone(link, why=unreachable(exc), nobody_listens=isinstance(exc, ConnectionRefusedError))
             return
         self._node.stream_opened(link, writer.get_extra_info("peername")[:2])
         self._pump()
@@ -340,6 +339,22 @@ class Transport:
         del self._connections[link]
         self._node.stream_closed(link, self._now(), why, nobody_listens=nobody_listens)
         self._pump()
+
+
+def unreachable(exc: OSError) -> str:
+    """Why no connection came about, in words."""
+    match exc:
+        case TimeoutError():
+            return UNREACHABLE
+        case ConnectionRefusedError():
+            return f"{UNREACHABLE}: connection refused, no peer listens there"
+        case socket.gaierror():
+            return f"{UNREACHABLE}: no host of that name is known ({exc.strerror})"
+        case OSError(errno=int(number)):
+            # asyncio's own words repeat the address, not the reason.
+            return f"{UNREACHABLE}: {os.strerror(number).lower()}"
+    # One reason for each of a name's addresses is none for all of them.
+    return f"{UNREACHABLE}: none of its addresses answers"
 
 
 class _Datagrams(asyncio.DatagramProtocol):

@@ -32,7 +32,8 @@ _Version = Annotated[int, Meta(ge=0, le=MAX_RANK)]
 _Index = Annotated[int, Meta(ge=0, lt=MAX_STRETCHES)]
 _Prefix = Annotated[int, Meta(ge=0, le=LONGEST_PREFIX)]
 _Members = Annotated[tuple[_Name, ...], Meta(max_length=MAX_MEMBERS)]
-_Text = Annotated[str, Meta(max_length=4 * MAX_NAME_BYTES)]
+# It is shown as it came, so nothing in it may end a line or drive a terminal.
+_Text = Annotated[str, Meta(max_length=4 * MAX_NAME_BYTES, pattern=r"\A[^\x00-\x1f\x7f-\x9f\u2028-\u202e]*\Z")]
 
 
 class _Stretch(msgspec.Struct, array_like=True, forbid_unknown_fields=True, frozen=True):

@@ -8,6 +8,8 @@ import pytest
 
 from tests.unit.control.peer import REDIS_ID, Peer
 from weavedns.errors import ConfigError, RecordError, UnknownContainerError, UnknownRecordError
+from weavedns.records.log import Snapshot
+from weavedns.records.record import Origin, Record
 from weavedns.zones import ZoneStatus
 from weavenet.errors import NotAttachedError
 
@@ -30,6 +32,13 @@ async def test_a_record_that_is_added_is_looked_up_listed_and_exported(peer: Pee
     assert second["type"] == "AAAA"
     zone = dns.zone.from_text(peer.operations.export())
     assert ("db", "192.0.2.10") in {(str(name), data.to_text()) for name, _, data in zone.iterate_rdatas()}
+
+
+async def test_what_another_host_calls_its_store_cannot_drive_a_terminal(peer: Peer) -> None:
+    replica = peer.catalog.staged(Snapshot("h2", 1, 1, ()))
+    replica.put(Record("h2", "zone:\x1b[2J\n", b"\2db" + peer.settings.domain, 1, bytes(4), 1, Origin.ZONE))
+    assert peer.catalog.adopt(replica) is not None
+    assert [row["holder"] for row in peer.rows("db")] == ["?[2J?"]
 
 
 async def test_records_are_listed_by_name_with_each_names_own_below_it(peer: Peer) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from weavedns.gossip.membership import Members, Move
-from weavedns.gossip.message import Alive, Dead, Leave, State, Statement, Suspect
+from weavedns.gossip.message import MAX_INCARNATION, Alive, Dead, Leave, State, Statement, Suspect
 from weavedns.gossip.profile import FAST
 
 # The peer is known with this incarnation and rebuttal.
@@ -108,6 +108,26 @@ def test_who_is_buried_comes_back_as_a_higher_incarnation_only() -> None:
     assert say(members, alive(5, 9)) is None
     assert say(members, alive(6, 0)) is Move.JOINED
     assert members.grave("h1") is None
+
+
+def test_who_left_in_a_later_life_than_was_known_is_buried_with_that_one() -> None:
+    members = members_with(A)
+    assert say(members, Leave("h1", 8)) is Move.LEFT
+    assert say(members, alive(8, 9)) is None
+    # The end of a life of which nothing else was heard.
+    assert say(members, Leave("h1", 9)) is None
+    assert say(members, Leave("h1", 7)) is None
+    assert say(members, alive(9, 0)) is None
+    assert say(members, alive(10, 0)) is Move.JOINED
+
+
+def test_nobody_is_buried_with_an_incarnation_above_which_there_is_none() -> None:
+    members = members_with(A)
+    assert say(members, Leave("h1", MAX_INCARNATION + 1)) is None
+    assert members.get("h1") is not None
+    say(members, Leave("h1", 5))
+    assert say(members, Leave("h1", MAX_INCARNATION + 1)) is None
+    assert say(members, alive(6, 0)) is Move.JOINED
 
 
 def test_the_more_agree_the_sooner_a_suspect_is_believed_dead() -> None:

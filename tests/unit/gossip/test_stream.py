@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weavedns.errors import PeerWireError
-from weavedns.gossip.message import MAX_FRAME_BYTES
+from weavedns.gossip.message import MAX_FIRST_FRAME_BYTES, MAX_FRAME_BYTES
 from weavedns.gossip.seal import Header, Key, Keyring, Rejection
 from weavedns.gossip.stream import RefusedError, Stream
 
@@ -106,6 +106,11 @@ def test_while_a_password_is_changed_old_and_new_understand_each_other() -> None
 def test_a_frame_over_the_bound_is_refused_before_it_is_read() -> None:
     one, two = ends(Keyring())
     shake(one, two)
+    with pytest.raises(PeerWireError, match="announced"):
+        one.receive((MAX_FIRST_FRAME_BYTES + 1).to_bytes(4, "big"))
+    one.send(b"x" * MAX_FIRST_FRAME_BYTES)
+    one.send(b"x" * MAX_FRAME_BYTES)
+    assert [len(body) for body in two.receive(one.take())] == [MAX_FIRST_FRAME_BYTES, MAX_FRAME_BYTES]
     with pytest.raises(PeerWireError, match="announced"):
         two.receive((MAX_FRAME_BYTES + 1).to_bytes(4, "big"))
     with pytest.raises(PeerWireError, match="too long"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 from collections.abc import AsyncIterator, Callable
 from random import SystemRandom
@@ -13,10 +14,11 @@ import pytest
 from tests.sim.world import record
 from weavedns.errors import ListenError, PeerError
 from weavedns.gossip.core import Config
-from weavedns.gossip.events import Event, PeerLeft, RecordsChanged
+from weavedns.gossip.events import Event, JoinRefused, PeerLeft, RecordsChanged
+from weavedns.gossip.links import UNAUTHENTICATED_S
 from weavedns.gossip.node import Node
 from weavedns.gossip.seal import Key, Keyring
-from weavedns.gossip.transport import Transport
+from weavedns.gossip.transport import CONNECT_S, Transport, unreachable
 from weavedns.records.catalog import Catalog
 from weavedns.turns import Turns
 
@@ -138,3 +140,61 @@ async def test_a_connection_that_says_nothing_is_closed_in_five_seconds() -> Non
             assert await reader.read() == b""
         assert 4.0 < asyncio.get_running_loop().time() - started < 7.0
         writer.close()
+
+
+@pytest.mark.parametrize(
+    ("exc", "said"),
+    [
+        (TimeoutError(), ""),
+        (TimeoutError(errno.ETIMEDOUT, "Connect call failed ('10.0.0.9', 6783)"), ""),
+        (
+            ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed ('10.0.0.9', 6783)"),
+            ": connection refused, no peer listens there",
+        ),
+        (OSError(errno.EHOSTUNREACH, "Connect call failed ('10.0.0.9', 6783)"), ": no route to host"),
+        (
+            socket.gaierror(socket.EAI_NONAME, "Name or service not known"),
+            ": no host of that name is known (Name or service not known)",
+        ),
+        (OSError("Multiple exceptions: [Errno 111] ..., [Errno 113] ..."), ": none of its addresses answers"),
+    ],
+)
+def test_why_a_peer_cannot_be_reached_is_told_in_plain_words(exc: OSError, said: str) -> None:
+    assert unreachable(exc) == "it cannot be reached" + said
+
+
+async def test_a_host_that_drops_packets_is_not_taken_for_one_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def dropped(*_: object, **__: object) -> None:
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(asyncio, "open_connection", dropped)
+    one = Peer("one", seeds=(free_port(),))
+    async with one.running():
+        started = asyncio.get_running_loop().time()
+        await until(lambda: bool(one.events))
+        assert asyncio.get_running_loop().time() - started < UNAUTHENTICATED_S
+    assert CONNECT_S < UNAUTHENTICATED_S
+    (refused,) = (event for event in one.events if isinstance(event, JoinRefused))
+    assert refused.text == "it cannot be reached"
+
+
+async def test_who_accepts_and_says_nothing_does_not_answer() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        one = Peer("one", seeds=(silent.getsockname()[1],))
+        async with one.running():
+            await until(lambda: bool(one.events))
+    (refused,) = (event for event in one.events if isinstance(event, JoinRefused))
+    assert refused.text == "it cannot be reached"
+
+
+async def test_three_hundred_idle_connections_keep_nobody_out() -> None:
+    one = Peer("one", keyring=SEALED)
+    async with one.running(), contextlib.AsyncExitStack() as idle:
+        for _ in range(300):
+            _, writer = await asyncio.open_connection("127.0.0.1", one.port)
+            idle.callback(writer.close)
+        # From the same address, so once those had their time.
+        two = Peer("two", seeds=(one.port,), keyring=SEALED)
+        async with two.running():
+            await until(lambda: two.node.peer("one") is not None)
+            assert len(one.transport._connections) <= 16

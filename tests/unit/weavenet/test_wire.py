@@ -112,3 +112,13 @@ def test_the_largest_ring_of_peers_with_usual_names_fits_into_a_message() -> Non
 def test_a_subnet_with_bits_beyond_its_prefix_is_refused() -> None:
     with pytest.raises(RingWireError):
         wire.subnet_of(wire.AskSpace(RAW, "1", 1, 16))
+
+
+@pytest.mark.parametrize("text", ["host3:6783\n", "\x1b[2J", "a\u2028b", "a\u202eb", "\x9b2J"])
+def test_a_sentence_that_would_break_its_line_or_drive_a_terminal_is_refused(text: str) -> None:
+    for answer in (wire.NoRing(("a",), "", (text,), "1"), wire.Refused(text)):
+        with pytest.raises(RingWireError):
+            wire.decode_answer(wire.encode(answer))
+    assert wire.decode_answer(wire.encode(wire.Refused("kein Platz f\u00fcr h2"))) == wire.Refused(
+        "kein Platz f\u00fcr h2"
+    )

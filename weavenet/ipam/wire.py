@@ -32,7 +32,8 @@ _Version = Annotated[int, Meta(ge=0, le=MAX_RANK)]
 _Index = Annotated[int, Meta(ge=0, lt=MAX_STRETCHES)]
 _Prefix = Annotated[int, Meta(ge=0, le=LONGEST_PREFIX)]
 _Members = Annotated[tuple[_Name, ...], Meta(max_length=MAX_MEMBERS)]
-_Text = Annotated[str, Meta(max_length=4 * MAX_NAME_BYTES)]
+MAX_TEXT = 4 * MAX_NAME_BYTES
+_Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 
 
 class _Stretch(msgspec.Struct, array_like=True, forbid_unknown_fields=True, frozen=True):
@@ -78,6 +79,14 @@ class AskSpace(msgspec.Struct, array_like=True, forbid_unknown_fields=True, froz
     prefix_len: _Prefix
 
 
+class AskAddress(msgspec.Struct, array_like=True, forbid_unknown_fields=True, frozen=True, tag="address?"):
+    """Give me this one address, which somebody here asked for by number; here is what I know of whose it is."""
+
+    ring: msgspec.Raw
+    life: _Life
+    address: _Number
+
+
 class AskSeed(msgspec.Struct, array_like=True, forbid_unknown_fields=True, frozen=True, tag="seed?"):
     """May I make a ring of these members?"""
 
@@ -100,14 +109,20 @@ class NoRing(msgspec.Struct, array_like=True, forbid_unknown_fields=True, frozen
     life: _Life
 
 
+class Used(msgspec.Struct, array_like=True, forbid_unknown_fields=True, frozen=True, tag="used"):
+    """Not that address: somebody has it, as this says."""
+
+    reason: _Text
+
+
 class Refused(msgspec.Struct, array_like=True, forbid_unknown_fields=True, frozen=True, tag="no"):
     """No, because of this."""
 
     reason: _Text
 
 
-Question = AskRing | AskSpace | AskSeed
-Answer = RingIs | NoRing | Refused
+Question = AskRing | AskSpace | AskAddress | AskSeed
+Answer = RingIs | NoRing | Used | Refused
 
 _encoder = msgspec.msgpack.Encoder()
 

@@ -56,7 +56,12 @@ def test_a_message_with_some_bytes_changed_is_read_or_refused(
 
 @pytest.mark.parametrize(
     "message",
-    [wire.AskRing(RAW, "1"), wire.AskSpace(RAW, "1", 167903232, 16), wire.AskSeed(("a", "b"), "1")],
+    [
+        wire.AskRing(RAW, "1"),
+        wire.AskSpace(RAW, "1", 167903232, 16),
+        wire.AskSeed(("a", "b"), "1"),
+        wire.AskAddress(RAW, "1", 167903239),
+    ],
 )
 def test_a_question_is_read_back_as_it_was_written(message: wire.Question) -> None:
     assert wire.encode(wire.decode_question(wire.encode(message))) == wire.encode(message)
@@ -64,7 +69,13 @@ def test_a_question_is_read_back_as_it_was_written(message: wire.Question) -> No
 
 @pytest.mark.parametrize(
     "message",
-    [wire.RingIs(RAW), wire.NoRing(("a",), "", (), "1"), wire.Refused("no"), wire.NoRing((), "b", ("c",), "1")],
+    [
+        wire.RingIs(RAW),
+        wire.NoRing(("a",), "", (), "1"),
+        wire.Refused("no"),
+        wire.Used("10.2.0.7 is in use"),
+        wire.NoRing((), "b", ("c",), "1"),
+    ],
 )
 def test_an_answer_is_read_back_as_it_was_written(message: wire.Answer) -> None:
     assert wire.encode(wire.decode_answer(wire.encode(message))) == wire.encode(message)

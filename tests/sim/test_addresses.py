@@ -45,14 +45,16 @@ class Sharing(RuleBasedStateMachine):
         self.holders = itertools.count()
         self.together = False
 
-    @initialize(seed=st.integers(0, 2**32 - 1), together=st.booleans())
-    def begin(self, seed: int, together: bool) -> None:
+    @initialize(seed=st.integers(0, 2**32 - 1), together=st.booleans(), settled=st.booleans())
+    def begin(self, seed: int, together: bool, settled: bool) -> None:
         self.machines = Machines(seed)
         self.together = together
         for name in NAMES:
             self.machines.add(name)
         for each in self.all[: 4 if together else 2]:
             self.start(each)
+        if settled:
+            self.machines.run(CALM_S + 20)
 
     @property
     def all(self) -> list[Machine]:
@@ -104,6 +106,21 @@ class Sharing(RuleBasedStateMachine):
     def attach_by_number(self, number: int, host: int, block: str) -> None:
         if machine := self.up(number):
             self.machines.do(self.attaching(machine, f"{block}{host}"))
+
+    @rule(
+        numbers_=st.lists(numbers, min_size=2, max_size=4),
+        host=st.integers(1, 6),
+        block=st.sampled_from(["10.2.0.", "10.2.1."]),
+        crowd=st.booleans(),
+    )
+    def attach_by_number_at_once(self, numbers_: list[int], host: int, block: str, crowd: bool) -> None:
+        """Several want one address, maybe while others take what is free around it."""
+        work = [(number, f"{block}{host}") for number in numbers_]
+        work += [(number, f"net:{block}0/29") for number in numbers_ if crowd]
+        for number, spelled in work:
+            if machine := self.up(number):
+                self.pending[self.machines.loop.create_task(self.attaching(machine, spelled))] = machine
+        self.machines.run(0.0005)
 
     async def attaching(self, machine: Machine, spelled: str, *, again: bool = True) -> None:
         was_calm = self.calm()

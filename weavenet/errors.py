@@ -25,6 +25,10 @@ class ForeignRingError(RingError):
     """Another peer's addresses are shared out by another group of peers, or come from another range."""
 
 
+class TakenElsewhereError(RingError):
+    """The owner of an address does not give it, as somebody has it, whom the message names."""
+
+
 class RingWireError(RingError):
     """What another peer or a file says about addresses is malformed."""
 

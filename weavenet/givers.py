@@ -20,7 +20,10 @@ class Givers(Protocol):
     """Where addresses come from when this peer owns no free one, as `weavenet.sharing.Sharing`."""
 
     async def gain(self, wanted: Wanted) -> None:
-        """Try once to have addresses given; returns when asking the allocator again may be of use."""
+        """Try once to have addresses given; returns when asking the allocator again may be of use.
+
+        Raises AddressInUseError when the one that was asked for by number is not to be had.
+        """
         ...
 
     def waits_for(self, wanted: Wanted) -> str:
@@ -50,7 +53,7 @@ def owned(found: IPv4Interface | Wanted) -> IPv4Interface:
 async def until_given(givers: Givers | None, attempt: Callable[[], Awaitable[_R]]) -> _R:
     """Make the attempt until it no longer raises NothingOwnedError, having addresses given in between.
 
-    Raises NoAddressError, saying for whom it waited, when none came within `GIVEN_WITHIN_S`.
+    Raises what `gain` raises, and NoAddressError, saying for whom it waited, when none came within `GIVEN_WITHIN_S`.
     """
     deadline = asyncio.get_running_loop().time() + GIVEN_WITHIN_S
     while True:

@@ -9,13 +9,14 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Collection, Iterable
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 
 import msgspec
 
-from weavenet.errors import ForeignRingError, RingError
+from weavenet.errors import AddressInUseError, ForeignRingError, RingError, TakenElsewhereError
 from weavenet.ipam import wire
 from weavenet.ipam.allocator import Allocator
+from weavenet.ipam.claims import printable
 from weavenet.ipam.ring import Owner, Ring, Update, founder
 from weavenet.ipam.seeding import Reply, Seeding
 from weavenet.ringfile import Kept, RingFile
@@ -120,6 +121,12 @@ class RingKeeper:
         await self.save()
         return wire.encode_ring(own)
 
+    async def of_address(self, number: int) -> msgspec.Raw:
+        """What is known of one address, durable and encoded; raises RingFileError."""
+        known = self.ring.of_address(number)
+        await self.save()
+        return msgspec.Raw(wire.encode_ring(known))
+
     def make(self, owners: Iterable[Owner]) -> None:
         """Make a ring of these peers; RingError when there is one."""
         self.ring.seed(f"{self.me.name}/{self._token()}", owners, apart=self.allocator.space.dns_runs())
@@ -162,18 +169,20 @@ class RingKeeper:
         match question:
             case wire.AskRing(ring):
                 self.merge(peer, wire.decode_ring(ring))
-            case wire.AskSpace() if not self.may_give:
+            case wire.AskSpace() | wire.AskAddress() if not self.may_give:
                 raise RingError("it does not know yet which addresses its containers use")
             case wire.AskSpace(ring, life):
                 subnet, update, asker = wire.subnet_of(question), wire.decode_ring(ring), Owner(peer, life)
                 self.merge(peer, update)
                 known = [(each.first, each.last) for each in update.stretches if each.owner == asker]
                 self.allocator.donate(asker, subnet, known, now)
+            case wire.AskAddress(ring, life, number) if self.ring:
+                return await self._give_by_number(peer, wire.decode_ring(ring), life, number, now)
             case wire.AskSeed(members, life) if not self.ring:
                 reply = self.seeding.asked(peer, members, waits_for, self.me.life)
                 await self.save()
                 return wire.NoRing(tuple(sorted(reply.members)), reply.promised_to, reply.waits_for, reply.life)
-            case wire.AskSeed():
+            case wire.AskSeed() | wire.AskAddress():
                 pass
         if self.ring:
             return wire.RingIs(await self.everything())
@@ -192,9 +201,23 @@ class RingKeeper:
                 return None
             case wire.NoRing(members, promised_to, waits_for, life):
                 self.seeding.learn(members)
-                return Reply(frozenset(members), promised_to, waits_for, life)
+                return Reply(frozenset(members), promised_to, tuple(map(printable, waits_for)), life)
+            case wire.Used(reason):
+                raise TakenElsewhereError(printable(reason))
             case wire.Refused(reason):
-                raise RingError(f"{peer} refused: {reason}")
+                raise RingError(f"{peer} refused: {printable(reason)}")
+
+    async def _give_by_number(self, peer: str, known: Update, life: str, number: int, now: float) -> wire.Answer:
+        if known.ring_id != self.ring.ring_id:
+            # Which of two rings yields cannot be told from a part of one, and nobody would learn of the gift.
+            return wire.RingIs(await self.everything())
+        self.merge(peer, known)
+        try:
+            self.allocator.give_by_number(Owner(peer, life), IPv4Address(number), now)
+        except AddressInUseError as exc:
+            # Cut, as one that is too long would not be understood, and the address taken all the same.
+            return wire.Used(str(exc)[: wire.MAX_TEXT])
+        return wire.RingIs(await self.of_address(number))
 
     def _gives_way_to(self, update: Update) -> bool:
         """Whether the ring here, all of which is one peer's, is to yield to another group's.

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Protocol
 
+from weavenet.bynumber import ByNumber
 from weavenet.errors import NoAddressError, PeerError, RingError, RingFileError, RingWireError
 from weavenet.ipam import wire
 from weavenet.ipam.allocator import Wanted
@@ -91,6 +92,7 @@ class Sharing:
         self._keeper = keeper
         self._peers = peers
         self._clock = clock
+        self._by_number = ByNumber(keeper, peers.live, self._ask)
         self._asking = asyncio.Lock()
         self._changed = asyncio.Event()
         self._told_claims: dict[bytes, bytes] = {}
@@ -157,12 +159,12 @@ class Sharing:
             answer = await self._keeper.answer(peer, question, self._unmet(), self._clock())
         except RingWireError as exc:
             self.malformed += 1
-            answer = wire.Refused(str(exc))
+            answer = wire.Refused(str(exc)[: wire.MAX_TEXT])
         except RingFileError as exc:
             self._keeper.tell("file", str(exc))
             answer = wire.Refused("it cannot write its disk")
         except RingError as exc:
-            answer = wire.Refused(str(exc))
+            answer = wire.Refused(str(exc)[: wire.MAX_TEXT])
         if self._keeper.saved != before:
             self._changed.set()
         return wire.encode(answer)
@@ -179,8 +181,14 @@ class Sharing:
             self._peers.publish(key, value)
 
     async def gain(self, wanted: Wanted) -> None:
-        """Try once to have addresses of a subnet given; returns when asking the allocator again may be of use."""
-        if await self._ask_around(wanted):
+        """Try once to have addresses given; returns when asking the allocator again may be of use.
+
+        Raises AddressInUseError when one was asked for by number and its owner says that somebody has it.
+        """
+        if wanted.address is not None:
+            await self._by_number.gain(wanted.address)
+            self._changed.set()
+        elif await self._ask_around(wanted):
             self._changed.set()
         else:
             await self._await_change(_RETRY_S)
@@ -280,6 +288,7 @@ class Sharing:
             await self._publish_ring()
             await self._exchange()
             await self._replenish()
+            await self._by_number.gain_strays(self._clock())
 
     async def _find_ring(self) -> None:
         """Ask those connected for the ring; when none of them has one, and this peer leads, make it."""

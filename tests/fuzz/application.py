@@ -39,6 +39,10 @@ class _NoDisk:
 
 
 class _NobodyAdded:
+    def check(self, name: str, data: list[str]) -> None:
+        if data:
+            raise PeerError(f"nothing was added under {name!r} with {data}")
+
     async def remove(self, name: str, data: list[str]) -> int:
         raise PeerError(f"nothing was added under {name!r} with {data}")
 

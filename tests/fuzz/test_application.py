@@ -29,6 +29,7 @@ _question = st.one_of(
     st.tuples(_raw, _word, _number, st.integers(0, 33)).map(
         lambda each: _encode(["space?", msgspec.Raw(each[0]), *each[1:]])
     ),
+    st.tuples(_raw, _word, _number).map(lambda each: _encode(["address?", msgspec.Raw(each[0]), *each[1:]])),
     st.tuples(st.lists(_word, max_size=3), _word).map(lambda each: _encode(["seed?", *each])),
 )
 _answer = st.one_of(
@@ -36,7 +37,7 @@ _answer = st.one_of(
     st.tuples(st.lists(_word, max_size=3), _word, st.lists(_word, max_size=2), _word).map(
         lambda each: _encode(["seed", *each])
     ),
-    _word.map(lambda text: _encode(["no", text])),
+    st.tuples(st.sampled_from(["no", "used"]), _word).map(_encode),
 )
 _part = of_type(msgspec.inspect.type_info(Put | Get)).map(_encode)
 _got = of_type(msgspec.inspect.type_info(Got)).map(_encode)

@@ -31,6 +31,7 @@ from weavedns.records.catalog import Catalog
 from weavedns.turns import Turns
 from weavenet.endpoint import parse
 from weavenet.givers import owned, until_given
+from weavenet.ipam.ring import Owner
 from weavenet.network import WeaveNetwork
 from weavenet.ringfile import Kept, RingFile
 from weavenet.sharing import Sharing
@@ -270,6 +271,14 @@ class Machines:
         machine.named = tuple(each.addr for each in named)
         machine.daemon = Daemon(machine, self.loop, late=late, flags=flags)
 
+    def stop(self, machine: Machine) -> None:
+        """The daemon leaves the others, as by `weavedns stop`; containers stay."""
+        daemon, machine.daemon = machine.daemon, None
+        assert daemon is not None
+        daemon.task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            self.loop.run_until_complete(daemon.task)
+
     def crash(self, machine: Machine) -> None:
         """The daemon is gone without a word; containers stay."""
         daemon, machine.daemon = machine.daemon, None
@@ -330,6 +339,18 @@ class Machines:
         explicit = bool(spelled) and not spelled.startswith("net:")
         container = machine.containers[holder] = Container(machine.name, holder, found, explicit, self.now)
         return container
+
+    def owner(self, machine: Machine, address: IPv4Address) -> Owner | None:
+        """Who owns an address as far as a machine's daemon, which runs, has heard."""
+        assert machine.daemon is not None
+        number = int(address)
+        owners = machine.daemon.sharing._keeper.ring.owners([(number, number)])
+        return owners[0][0] if owners else None
+
+    def owns(self, machine: Machine, address: IPv4Address) -> bool:
+        """Whether a machine's daemon, which runs, owns an address."""
+        assert machine.daemon is not None
+        return self.owner(machine, address) == machine.daemon.sharing._keeper.me
 
     def remove(self, machine: Machine, holder: str) -> None:
         """A container is removed; a daemon that runs hears of it."""

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import logging
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
@@ -40,17 +40,21 @@ class Sharing(RuleBasedStateMachine):
         self.disturbed_at = 0.0
         # By hand and not as the documentation says: then addresses may be given out twice, which has to be told.
         self.reckless = False
+        # Containers with an address asked for by number that its owner, who could not be asked, has not given yet.
+        self.by_claim: set[str] = set()
         self.holders = itertools.count()
         self.together = False
 
-    @initialize(seed=st.integers(0, 2**32 - 1), together=st.booleans())
-    def begin(self, seed: int, together: bool) -> None:
+    @initialize(seed=st.integers(0, 2**32 - 1), together=st.booleans(), settled=st.booleans())
+    def begin(self, seed: int, together: bool, settled: bool) -> None:
         self.machines = Machines(seed)
         self.together = together
         for name in NAMES:
             self.machines.add(name)
         for each in self.all[: 4 if together else 2]:
             self.start(each)
+        if settled:
+            self.machines.run(CALM_S + 20)
 
     @property
     def all(self) -> list[Machine]:
@@ -103,10 +107,29 @@ class Sharing(RuleBasedStateMachine):
         if machine := self.up(number):
             self.machines.do(self.attaching(machine, f"{block}{host}"))
 
+    @rule(
+        numbers_=st.lists(numbers, min_size=2, max_size=4),
+        host=st.integers(1, 6),
+        block=st.sampled_from(["10.2.0.", "10.2.1."]),
+        crowd=st.booleans(),
+    )
+    def attach_by_number_at_once(self, numbers_: list[int], host: int, block: str, crowd: bool) -> None:
+        """Several want one address, maybe while others take what is free around it."""
+        work = [(number, f"{block}{host}") for number in numbers_]
+        work += [(number, f"net:{block}0/29") for number in numbers_ if crowd]
+        for number, spelled in work:
+            if machine := self.up(number):
+                self.pending[self.machines.loop.create_task(self.attaching(machine, spelled))] = machine
+        self.machines.run(0.0005)
+
     async def attaching(self, machine: Machine, spelled: str, *, again: bool = True) -> None:
         was_calm = self.calm()
+        owner = self.owner_there(machine, spelled)
         try:
             found = await self.machines.obtain(machine, f"{machine.name}{next(self.holders)}", spelled)
+            if found.explicit and not self.machines.owns(machine, found.interface.ip):
+                assert not (was_calm and self.calm() and owner), f"{owner} was not asked for {found}"
+                self.by_claim.add(found.holder)
             self.check(found)
         except AddressInUseError:
             return
@@ -120,6 +143,14 @@ class Sharing(RuleBasedStateMachine):
             # What was freed just now need not be known here yet.
             await asyncio.sleep(1.0)
             await self.attaching(machine, spelled, again=False)
+
+    def owner_there(self, machine: Machine, spelled: str) -> str:
+        """Who could give a machine the address that is asked for by number."""
+        if not spelled or spelled.startswith("net:"):
+            return ""
+        owner = self.machines.owner(machine, IPv4Address(spelled))
+        there = [each.daemon.sharing._keeper.me for each in self.neighbours(machine) if each.daemon is not None]
+        return owner.name if owner in there and owner is not None else ""
 
     def neighbours(self, machine: Machine) -> list[Machine]:
         return [
@@ -139,11 +170,19 @@ class Sharing(RuleBasedStateMachine):
         for other in self.containers():
             if other is new or other.interface.ip != new.interface.ip:
                 continue
-            unseen = (
-                not self.calm() or self.machines.all[other.machine].daemon is None or bool(self.machines.world._sides)
-            )
-            by_number = (new.explicit or other.explicit) and (unseen or new.since - other.since < 1.0)
+            by_number = self.is_by_claim(new) or self.is_by_claim(other)
             assert by_number or self.reckless, f"{new} and {other}"
+
+    def is_by_claim(self, container: Container) -> bool:
+        """Whether a container's address has been its host's by a claim alone ever since."""
+        machine = self.machines.all[container.machine]
+        if (
+            machine.daemon is not None
+            and machine.daemon.ready
+            and self.machines.owns(machine, container.interface.ip)
+        ):
+            self.by_claim.discard(container.holder)
+        return container.holder in self.by_claim
 
     def containers(self) -> list[Container]:
         return [each for machine in self.all for each in machine.containers.values()]
@@ -175,12 +214,19 @@ class Sharing(RuleBasedStateMachine):
             if boot:
                 self.machines.reboot(machine)
 
-    def kill(self, machine: Machine) -> None:
+    def kill(self, machine: Machine, how: Callable[[Machine], None] | None = None) -> None:
         self.disturb()
         for task in [task for task, whose in self.pending.items() if whose is machine]:
             task.cancel()
             del self.pending[task]
-        self.machines.crash(machine)
+        (how or self.machines.crash)(machine)
+
+    @rule(number=numbers)
+    def stop(self, number: int) -> None:
+        """As `weavedns stop`: the others are told, and the containers run on."""
+        machine = self.all[number]
+        if machine.daemon is not None:
+            self.kill(machine, self.machines.stop)
 
     @rule(number=numbers, late=st.booleans())
     def launch(self, number: int, late: bool) -> None:
@@ -413,6 +459,93 @@ def test_a_peer_that_is_away_for_long_is_remembered_until_it_is_forgotten_by_han
     machines.run(2400.0)
     assert a.daemon.hosts.cluster.peers() == []
     assert machines.disks[a.state_dir / "peers"] == (b.addr,)
+
+
+def obtained_again(machines: Machines, machine: Machine, taken: Container) -> bool:
+    """Whether a machine gives an address out although a container elsewhere has it; all are together in the end."""
+    machines.do(fill(machines, machine, SMALL[0]))
+    machines.heal()
+    machines.run(CALM_S)
+    return taken.interface.ip in addresses(machine)
+
+
+def test_an_address_asked_for_by_number_is_not_given_out_when_its_user_was_away_for_long(machines: Machines) -> None:
+    a, b = launch(machines, "a", "b")
+    taken = machines.do(machines.obtain(b, "b0", "10.2.0.2/23"))
+    machines.run(5.0)
+    machines.split([a], [b])
+    machines.run(32 * 60.0)
+    assert a.daemon is not None
+    assert a.daemon.hosts.cluster is not None
+    assert a.daemon.hosts.cluster.peers() == []
+    assert not obtained_again(machines, a, taken)
+
+
+def test_an_address_asked_for_by_number_is_not_given_out_while_its_user_has_left(machines: Machines) -> None:
+    a, b = launch(machines, "a", "b")
+    taken = machines.do(machines.obtain(b, "b0", "10.2.0.2/23"))
+    machines.run(5.0)
+    machines.stop(b)
+    machines.run(5.0)
+    assert not obtained_again(machines, a, taken)
+    machines.launch(b, a)
+    ready(machines, b)
+    machines.run(10.0)
+    for each in (a, b):
+        assert each.daemon is not None
+        assert each.daemon.sharing.status().troubles == ()
+
+
+@pytest.mark.parametrize("beside", [(), ("c",)])
+def test_an_address_asked_for_by_number_is_not_given_out_by_an_owner_that_restarts_alone(
+    machines: Machines, beside: tuple[str, ...]
+) -> None:
+    a, b, *others = launch(machines, "a", "b", *beside)
+    taken = machines.do(machines.obtain(b, "b0", "10.2.0.2/23"))
+    machines.run(5.0)
+    machines.split([a, *others], [b])
+    machines.run(20.0)
+    machines.crash(a)
+    machines.launch(a)
+    ready(machines, a)
+    machines.run(10.0)
+    assert not obtained_again(machines, a, taken)
+
+
+@pytest.mark.parametrize("askers", ["ab", "bc"])
+def test_of_two_that_ask_for_an_address_by_number_at_once_one_has_it(machines: Machines, askers: str) -> None:
+    launch(machines, "a", "b", "c")
+    work = [machines.obtain(machines.all[name], f"{name}0", "10.2.0.9/23") for name in askers]
+
+    async def both() -> list[Container | BaseException]:
+        return await asyncio.gather(*work, return_exceptions=True)
+
+    found = machines.do(both())
+    (has,) = [each for each in found if isinstance(each, Container)]
+    (refused,) = [each for each in found if isinstance(each, AddressInUseError)]
+    assert f"container {has.holder} ({has.holder}) on host {has.machine}" in str(refused)
+
+
+def test_an_address_claimed_while_its_owner_was_away_is_had_from_it_when_it_is_back(machines: Machines) -> None:
+    a, b = launch(machines, "a", "b")
+    machines.crash(a)
+    machines.run(20.0)
+    taken = machines.do(machines.obtain(b, "b0", "10.2.0.2/23"))
+    assert not machines.owns(b, taken.interface.ip)
+    machines.launch(a, b)
+    ready(machines, a)
+    machines.run(10.0)
+    assert machines.owns(b, taken.interface.ip)
+    machines.stop(b)
+    assert not obtained_again(machines, a, taken)
+
+
+def test_an_owner_that_was_killed_just_now_is_not_waited_for_long(machines: Machines) -> None:
+    a, b = launch(machines, "a", "b")
+    machines.split([a], [b])
+    before = machines.now
+    machines.do(machines.obtain(b, "b0", "10.2.0.2/23"))
+    assert machines.now - before < 3.1
 
 
 def test_two_hosts_launched_apart_with_one_dns_address_are_told_loudly(machines: Machines) -> None:

@@ -29,6 +29,8 @@ from weavedns.records.table import Table
 
 LOG_ENTRIES = 4096
 LOG_AGE_S = 15 * 60.0
+# Each address of a range of usual size in use, and what a peer tells besides.
+MAX_FACTS = 65_536 + 256
 
 
 class FactKind(IntEnum):
@@ -103,8 +105,9 @@ class Snapshot:
 class Replica:
     """The items of one owner at one version, and how it came there.
 
-    `limit` bounds the items that are kept; a replica that had to leave some out is `partial`, and is not
-    passed on to others.
+    `limit` bounds the records that are kept, and `MAX_FACTS` the facts then: an address in use that is left out would
+    be given out twice, so many records must not take their room. A replica that had to leave some out is `partial`,
+    and is not passed on to others.
     """
 
     __slots__ = (
@@ -172,7 +175,7 @@ class Replica:
         """Put an item in without counting a version, as when a snapshot is being filled."""
         if isinstance(item, Fact):
             if (item.kind, item.key) not in self.facts:
-                if self._full():
+                if self._full(len(self.facts), MAX_FACTS):
                     return []
                 self.size += 1
             self.facts[item.kind, item.key] = item
@@ -181,7 +184,7 @@ class Replica:
         old = find(group, item)
         if old is not None and same(old, item):
             return []
-        if old is None and self._full():
+        if old is None and self._full(self.size - len(self.facts), self.limit):
             return []
         self.names[item.name] = fuller = with_record(group, item)
         if changes_itself(fuller):
@@ -236,8 +239,8 @@ class Replica:
         self.size -= 1
         return [Change(old, added=False)]
 
-    def _full(self) -> bool:
-        if self.limit is None or self.size < self.limit:
+    def _full(self, count: int, most: int | None) -> bool:
+        if self.limit is None or most is None or count < most:
             return False
         self.partial = True
         return True

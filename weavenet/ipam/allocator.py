@@ -13,9 +13,10 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from weavenet.endpoint import Default, Endpoint, Explicit, InSubnet, Off
 from weavenet.errors import AddressInUseError, EndpointError, NoAddressError
 from weavenet.ipam import claims
+from weavenet.ipam.asked import AskedFor
 from weavenet.ipam.claims import DNS_HOLDER, Claim, Conflict, ForeignClaims
 from weavenet.ipam.gifts import to_give
-from weavenet.ipam.ring import Owner, Ring
+from weavenet.ipam.ring import MAX_PIECES_BY_NUMBER, Owner, Ring
 from weavenet.ipam.runs import Run, choosable, free_runs, is_odd, less
 from weavenet.ipam.space import Space
 
@@ -27,11 +28,18 @@ HOLD_S = 30.0
 class Wanted:
     """This peer owns no free address in a subnet: these owners may give some, the best to ask first.
 
-    No owners: it is not known yet who owns which addresses.
+    No owners: it is not known yet who owns which addresses. Of an address asked for by number, `address`, it is the
+    owner, and the subnet is that alone.
     """
 
     subnet: IPv4Network
     owners: tuple[str, ...]
+
+    @property
+    def address(self) -> IPv4Address | None:
+        """The address that was asked for by number."""
+        alone = self.subnet.prefixlen == self.subnet.max_prefixlen
+        return self.subnet.network_address if alone else None
 
 
 class Allocator:
@@ -48,6 +56,7 @@ class Allocator:
     ) -> None:
         self.space = Space(weave_range, dns_subnet, default_subnet)
         self.foreign = ForeignClaims(weave_range)
+        self.asked = AskedFor()
         self._host = host
         self._ring = ring
         self._claims: dict[int, Claim] = {}
@@ -119,6 +128,7 @@ class Allocator:
         number = int(address)
         if number in self._by_holder.get(holder, ()):
             self._drop(number)
+            self.asked.drop(number)
 
     def died(self, holder: str, now: float) -> None:
         """Keep a holder's addresses for it alone for `HOLD_S` seconds."""
@@ -131,8 +141,8 @@ class Allocator:
 
     def removed(self, holder: str) -> None:
         """Free everything of a holder that will not return."""
-        for number in tuple(self._by_holder.get(holder, ())):
-            self._drop(number)
+        self._drop_holder(holder)
+        self.asked.drop_holder(holder)
 
     def in_use(self, holder: str) -> list[IPv4Interface]:
         """The addresses a holder uses now, lowest first."""
@@ -144,7 +154,7 @@ class Allocator:
 
     def reinstate(self, holder: str, before: Iterable[Claim]) -> None:
         """Make a holder's claims what `claims_of` said before, except where somebody else has come in since."""
-        self.removed(holder)
+        self._drop_holder(holder)
         for claim in before:
             if int(claim.interface.ip) not in self._claims:
                 self._put(claim)
@@ -185,6 +195,28 @@ class Allocator:
             free = choosable(free_runs(self._ring.owned(runs), taken))
             self._ring.give(to, to_give(free, lowest=subnet == self.space.dns_subnet))
 
+    def give_by_number(self, to: Owner, address: IPv4Address, now: float) -> None:
+        """Give another peer the one address that it asks for, unless it is not this peer's, or in too many pieces.
+
+        Raises AddressInUseError when anybody but that peer has it, RingError.
+        """
+        number = int(address)
+        if self._ring is None or not self._ring.owned([(number, number)]):
+            return
+        self._refuse_taken(None, address, now, by=to.name)
+        if self._ring.pieces < MAX_PIECES_BY_NUMBER:
+            self._ring.give(to, [(number, number)])
+
+    def owner_elsewhere(self, number: int) -> str:
+        """The peer that owns an address; "" when it is this one, be it in an earlier life, or not known."""
+        owners = self._ring.owners([(number, number)]) if self._ring is not None else []
+        return next((each.name for each, _ in owners if self._ring and each.name != self._ring.me.name), "")
+
+    def strays(self) -> list[tuple[int, str]]:
+        """The addresses in use here that another peer owns, lowest first, with the owner."""
+        used = sorted(number for number, claim in self._claims.items() if claim.held_until is None)
+        return [(number, owner) for number in used if (owner := self.owner_elsewhere(number))]
+
     def wants(self, now: float) -> Wanted | None:
         """Whom to ask so that the next container finds an address; NoAddressError when nobody has a free one."""
         subnet = self.space.default_subnet
@@ -197,8 +229,9 @@ class Allocator:
     def __iter__(self) -> Iterator[Claim]:
         return iter(tuple(self._claims.values()))
 
-    def _claim(self, holder: str, name: str, interface: IPv4Interface, now: float) -> IPv4Interface:
-        known = self._claims.get(int(interface.ip))
+    def _claim(self, holder: str, name: str, interface: IPv4Interface, now: float) -> IPv4Interface | Wanted:
+        number = int(interface.ip)
+        known = self._claims.get(number)
         has_it = known is not None and known.holder == holder and known.held_until is None
         if not has_it:
             self._refuse_taken(holder, interface.ip, now)
@@ -206,6 +239,13 @@ class Allocator:
             raise EndpointError(
                 f"{self._label(known)} already has {known.interface}: detach it before attaching {interface}"
             )
+        # What is used or kept here already is known to all.
+        if known is None or not known.binds(now):
+            asked, owner = self.asked.on(number, now), self.owner_elsewhere(number)
+            if owner and not (asked and asked.settled):
+                # Only a claim would protect it from its owner, and that is forgotten when this peer is away.
+                self.asked.add(number, holder, name, now)
+                return Wanted(IPv4Network(interface.ip), (owner,))
         self._put(Claim(holder, name, interface))
         return interface
 
@@ -253,26 +293,33 @@ class Allocator:
         return self.space.dns_runs() if subnet == self.space.dns_subnet else self.space.runs(subnet)
 
     def _lowest_free(self, runs: list[Run], now: float) -> int | None:
+        asked = self.asked.numbers(now)
         for first, last in self._ring.owned(runs) if self._ring is not None else runs:
             for number in range(first, last + 1):
                 known = self._claims.get(number)
-                if (known is None or not known.binds(now)) and number not in self.foreign and not is_odd(number):
+                if (known is not None and known.binds(now)) or number in self.foreign or number in asked:
+                    continue
+                if not is_odd(number):
                     return number
         return None
 
     def _taken(self, now: float) -> list[int]:
         here = {number for number, claim in self._claims.items() if claim.binds(now)}
-        return sorted(here.union(self.foreign))
+        return sorted(here.union(self.foreign, self.asked.numbers(now)))
 
-    def _refuse_taken(self, holder: str, address: IPv4Address, now: float) -> None:
+    def _refuse_taken(self, holder: str | None, address: IPv4Address, now: float, *, by: str = "") -> None:
+        """Refuse an address that anybody but a holder here, or but the peer `by`, has or waits for."""
         self._refuse_taken_here(holder, address, now)
-        claim = self.foreign.on(int(address))
+        asked = self.asked.on(int(address), now)
+        if asked is not None and asked.holder != holder:
+            raise AddressInUseError(f"{address} is asked for by {claims.label(asked.holder, asked.name, self._host)}")
+        claim = self.foreign.on(int(address), but=by)
         if claim is not None:
             whose = claims.label(claim.holder, claim.name, claim.peer)
             kept = f"is kept for {whose}, which has stopped" if claim.kept else f"is in use by {whose}"
             raise AddressInUseError(f"{address} {kept}")
 
-    def _refuse_taken_here(self, holder: str, address: IPv4Address, now: float) -> None:
+    def _refuse_taken_here(self, holder: str | None, address: IPv4Address, now: float) -> None:
         claim = self._claims.get(int(address))
         if claim is None or claim.holder == holder or not claim.binds(now):
             return
@@ -296,6 +343,10 @@ class Allocator:
         if claim.held_until is not None:
             self._held.add(number)
         self._by_holder.setdefault(claim.holder, set()).add(number)
+
+    def _drop_holder(self, holder: str) -> None:
+        for number in tuple(self._by_holder.get(holder, ())):
+            self._drop(number)
 
     def _drop(self, number: int) -> None:
         self._touched.add(number)

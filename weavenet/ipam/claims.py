@@ -101,7 +101,7 @@ class ForeignClaims:
         claim = wire.decode_claim(value)
         if not self._first <= number <= self._last:
             raise RingWireError(f"{peer} claims {IPv4Address(number)}, which is not in the weave range {self._range}")
-        found = ForeignClaim(peer, _printable(claim.holder), _printable(claim.name), claim.kept)
+        found = ForeignClaim(peer, printable(claim.holder), printable(claim.name), claim.kept)
         self._by_address.setdefault(number, {})[peer] = found
         self._by_peer.setdefault(peer, set()).add(number)
         return number
@@ -113,9 +113,10 @@ class ForeignClaims:
             self._drop(peer, number)
         return numbers
 
-    def on(self, number: int) -> ForeignClaim | None:
-        """A claim on an address, one in use before one that is kept."""
-        return min(self.all_on(number), key=lambda claim: (claim.kept, claim.peer), default=None)
+    def on(self, number: int, *, but: str = "") -> ForeignClaim | None:
+        """A claim on an address that is not the peer `but`'s, one in use before one that is kept."""
+        found = (claim for claim in self.all_on(number) if claim.peer != but)
+        return min(found, key=lambda claim: (claim.kept, claim.peer), default=None)
 
     def all_on(self, number: int) -> Iterator[ForeignClaim]:
         """Every claim on an address."""
@@ -138,5 +139,6 @@ class ForeignClaims:
             del self._by_peer[peer]
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """What another peer says, for people to read."""
     return text if text.isprintable() else "".join(char for char in text if char.isprintable())

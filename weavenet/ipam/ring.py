@@ -20,6 +20,8 @@ from weavenet.ipam.runs import Run, less
 
 # Far more than there are peers; it bounds memory and the size of an encoded ring.
 MAX_STRETCHES = 8192
+# From here on none is cut for a single address, so that shares can always be given.
+MAX_PIECES_BY_NUMBER = MAX_STRETCHES // 2
 MAX_RANK = 2**31 - 1
 
 
@@ -96,6 +98,11 @@ class Ring:
 
     def __bool__(self) -> bool:
         return bool(self._stretches)
+
+    @property
+    def pieces(self) -> int:
+        """In how many stretches the range is."""
+        return len(self._stretches)
 
     @property
     def complete(self) -> bool:
@@ -194,6 +201,10 @@ class Ring:
     def update(self) -> Update:
         """All that is known here."""
         return Update(self.ring_id, tuple(self._stretches))
+
+    def of_address(self, number: int) -> Update:
+        """What is known of one address."""
+        return Update(self.ring_id, tuple(self._within(number, number)))
 
     def own_update(self) -> Update:
         """What this peer owns: what it is to tell the others regularly."""

@@ -32,8 +32,9 @@ _Version = Annotated[int, Meta(ge=0, le=MAX_RANK)]
 _Index = Annotated[int, Meta(ge=0, lt=MAX_STRETCHES)]
 _Prefix = Annotated[int, Meta(ge=0, le=LONGEST_PREFIX)]
 _Members = Annotated[tuple[_Name, ...], Meta(max_length=MAX_MEMBERS)]
-# It is shown as it came, so nothing in it may end a line or drive a terminal.
-_Text = Annotated[str, Meta(max_length=4 * MAX_NAME_BYTES, pattern=r"\A[^\x00-\x1f\x7f-\x9f\u2028-\u202e]*\Z")]
+# Whoever shows what another peer says leaves out what would end a line or drive a terminal.
+MAX_TEXT = 4 * MAX_NAME_BYTES
+_Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 
 
 class _Stretch(msgspec.Struct, array_like=True, forbid_unknown_fields=True, frozen=True):
@@ -79,6 +80,14 @@ class AskSpace(msgspec.Struct, array_like=True, forbid_unknown_fields=True, froz
     prefix_len: _Prefix
 
 
+class AskAddress(msgspec.Struct, array_like=True, forbid_unknown_fields=True, frozen=True, tag="address?"):
+    """Give me this one address, which somebody here asked for by number; here is what I know of whose it is."""
+
+    ring: msgspec.Raw
+    life: _Life
+    address: _Number
+
+
 class AskSeed(msgspec.Struct, array_like=True, forbid_unknown_fields=True, frozen=True, tag="seed?"):
     """May I make a ring of these members?"""
 
@@ -101,14 +110,20 @@ class NoRing(msgspec.Struct, array_like=True, forbid_unknown_fields=True, frozen
     life: _Life
 
 
+class Used(msgspec.Struct, array_like=True, forbid_unknown_fields=True, frozen=True, tag="used"):
+    """Not that address: somebody has it, as this says."""
+
+    reason: _Text
+
+
 class Refused(msgspec.Struct, array_like=True, forbid_unknown_fields=True, frozen=True, tag="no"):
     """No, because of this."""
 
     reason: _Text
 
 
-Question = AskRing | AskSpace | AskSeed
-Answer = RingIs | NoRing | Refused
+Question = AskRing | AskSpace | AskAddress | AskSeed
+Answer = RingIs | NoRing | Used | Refused
 
 _encoder = msgspec.msgpack.Encoder()
 

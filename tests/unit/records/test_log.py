@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.sim.world import record
+from weavedns.records import log
 from weavedns.records.log import LOG_AGE_S, LOG_ENTRIES, Change, Entry, Fact, FactKind, Replica, differences
 
 
@@ -77,6 +78,44 @@ def test_what_is_past_the_limit_is_left_out_and_marks_the_replica() -> None:
     assert replica.partial
     assert (replica.version, replica.size) == (3, 2)
     assert replica.since(0) is None
+
+
+def claim(number: int) -> Entry:
+    return Entry(Fact("h1", FactKind.CLAIM, b"a" + number.to_bytes(4, "big"), b""), added=True)
+
+
+def test_addresses_in_use_have_their_own_room_beside_more_records_than_are_kept() -> None:
+    replica = Replica("h1", 7, limit=2)
+    for name in ("a", "b", "c"):
+        put(replica, name)
+    for number in range(5):
+        replica.apply(claim(number), 0.0)
+    assert len(replica.facts) == 5
+    assert (replica.size, len(list(replica.records()))) == (7, 2)
+    # The other way round, too.
+    other = Replica("h1", 7, limit=2)
+    for number in range(5):
+        other.apply(claim(number), 0.0)
+    assert put(other, "a")
+    assert put(other, "b")
+    assert not other.partial
+
+
+def test_facts_without_end_are_left_out_and_mark_the_replica(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "MAX_FACTS", 3)
+    replica = Replica("h1", 7, limit=2)
+    for number in range(3):
+        replica.apply(claim(number), 0.0)
+    assert not replica.partial
+    replica.apply(claim(3), 0.0)
+    assert replica.partial
+    assert (replica.version, len(replica.facts)) == (4, 3)
+    assert put(replica, "a")
+    # What this peer tells itself is never left out.
+    own = Replica("h1", 7)
+    for number in range(4):
+        own.apply(claim(number), 0.0)
+    assert len(own.facts) == 4
 
 
 def test_a_new_fact_takes_the_place_of_the_one_with_its_key() -> None:

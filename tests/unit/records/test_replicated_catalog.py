@@ -188,6 +188,22 @@ def test_facts_are_told_changed_and_taken_back() -> None:
     assert catalog.own.version == 3
 
 
+def test_an_address_in_use_is_known_of_an_owner_with_more_records_than_are_kept() -> None:
+    source, catalog = Catalog("h1"), Catalog("here", limit=3)
+    for number in range(4):
+        source.add(record("h1", f"r{number}"))
+    staged = catalog.staged(source.own.snapshot())
+    for item in source.own.snapshot().items:
+        staged.put(item)
+    catalog.adopt(staged)
+    source.tell(FactKind.CLAIM, b"a\x0a\x02\x00\x07", b"c7")
+    delta = source.own.since(4)
+    assert delta is not None
+    catalog.merge(delta, 0.0)
+    assert len(catalog) == 3
+    assert catalog.fact("h1", FactKind.CLAIM, b"a\x0a\x02\x00\x07") is not None
+
+
 def test_the_facts_of_a_hidden_owner_can_still_be_seen_when_asked_for() -> None:
     source, target = Catalog("h1"), receiver(0)
     source.tell(FactKind.CLAIM, b"k", b"v")

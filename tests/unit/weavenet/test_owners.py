@@ -11,9 +11,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from weavenet.endpoint import Default, Endpoint, InSubnet
-from weavenet.errors import AddressInUseError, NoAddressError, RingWireError
+from weavenet.endpoint import Default, Endpoint, Explicit, InSubnet
+from weavenet.errors import AddressInUseError, EndpointError, NoAddressError, RingWireError
+from weavenet.ipam import allocator as allocator_module
 from weavenet.ipam.allocator import HOLD_S, Allocator, Wanted
+from weavenet.ipam.asked import WAITS_S
 from weavenet.ipam.gifts import to_give
 from weavenet.ipam.ring import Owner, Ring
 from weavenet.ipam.runs import free_runs
@@ -82,6 +84,30 @@ class Hosts(RuleBasedStateMachine):
         if found is not None:
             assert found.ip not in DNS
             host.used.setdefault(name + holder, set()).add(found)
+
+    @rule(name=NAMES, holder=HOLDERS, number=st.integers(1, 12), gifts=GIFTS)
+    def attach_by_number(self, name: str, holder: str, number: int, gifts: list[bool]) -> None:
+        """Nobody attaches without the owner, which alone could lead to an address in use twice."""
+        host, address = self.hosts[name], IPv4Address("10.2.0.0") + number
+        for heard in gifts:
+            try:
+                found = host.allocator.request(name + holder, holder, Explicit(address), self.now)
+            except (AddressInUseError, EndpointError):
+                return
+            if not isinstance(found, Wanted):
+                host.used.setdefault(name + holder, set()).add(found)
+                return
+            assert found.address == address
+            owner = self.hosts[found.owners[0]]
+            owner.ring.merge(host.ring.of_address(int(address)))
+            try:
+                owner.allocator.give_by_number(host.me, address, self.now)
+            except AddressInUseError:
+                return
+            told = owner.save()
+            if heard:
+                host.ring.merge(decode_ring(told))
+                host.save()
 
     @rule(name=NAMES, gifts=GIFTS)
     def have_a_dns_address(self, name: str, gifts: list[bool]) -> None:
@@ -172,6 +198,84 @@ def test_a_full_part_says_whom_to_ask() -> None:
     assert one.request("more", "c", Default(), 0.0) == Wanted(RANGE, ("b",))
     with pytest.raises(NoAddressError, match=r"host a owns no free address in 10\.2\.0\.0/26: ask b"):
         one.obtain("more", "c", Default(), 0.0)
+
+
+OF_B = IPv4Address("10.2.0.40")
+
+
+def test_an_address_asked_for_by_number_is_to_be_given_by_its_owner() -> None:
+    one, other, ring = pair()
+    assert one.request("c", "redis", Explicit(OF_B), 0.0) == Wanted(IPv4Network("10.2.0.40/32"), ("b",))
+    other.give_by_number(ring.me, OF_B, 0.0)
+    assert other._ring is not None
+    ring.merge(other._ring.update())
+    assert one.request("c", "redis", Explicit(OF_B), 0.0) == IPv4Interface("10.2.0.40/26")
+    assert one.strays() == []
+
+
+def test_an_address_waits_for_the_container_that_asked_for_it_by_number() -> None:
+    one, other, ring = pair()
+    one.request("c", "redis", Explicit(OF_B), 0.0)
+    for n in range(31):
+        one.obtain(f"c{n}", "c", Default(), 0.0)
+    other.give_by_number(ring.me, OF_B, 0.0)
+    assert other._ring is not None
+    ring.merge(other._ring.update())
+    assert isinstance(one.request("more", "c", Default(), 1.0), Wanted)
+    told = r"10\.2\.0\.40 is asked for by container redis \(c\) on host a"
+    with pytest.raises(AddressInUseError, match=told):
+        one.request("more", "c", Explicit(OF_B), 1.0)
+    with pytest.raises(AddressInUseError, match=told):
+        one.give_by_number(Owner("c", "1"), OF_B, 1.0)
+    one.donate(Owner("c", "1"), IPv4Network("10.2.0.40/30"), (), 1.0)
+    assert ring.owned([(int(OF_B), int(OF_B))])
+    one.removed("c")
+    assert one.request("more", "c", Default(), 1.0) == IPv4Interface("10.2.0.40/26")
+
+
+def test_an_address_that_nobody_came_for_is_free_after_a_while() -> None:
+    one, other, ring = pair()
+    one.request("c", "redis", Explicit(OF_B), 0.0)
+    other.give_by_number(ring.me, OF_B, 0.0)
+    assert other._ring is not None
+    ring.merge(other._ring.update())
+    assert one.request("d", "d", Explicit(OF_B), WAITS_S) == IPv4Interface("10.2.0.40/26")
+
+
+def test_without_its_owner_an_address_is_claimed_and_known_as_a_stray() -> None:
+    one, _, _ = pair()
+    one.request("c", "redis", Explicit(OF_B), 0.0)
+    one.asked.settle(int(OF_B))
+    assert one.request("c", "redis", Explicit(OF_B), 0.0) == IPv4Interface("10.2.0.40/26")
+    assert one.strays() == [(int(OF_B), "b")]
+    # What the container had it has again, whoever is there.
+    one.died("c", 20.0)
+    assert one.request("c", "redis", Explicit(OF_B), 30.0) == IPv4Interface("10.2.0.40/26")
+
+
+def test_an_owner_gives_by_number_what_nobody_but_the_asker_has() -> None:
+    one, other, ring = pair()
+    for speaker in ("a", "c"):
+        other.foreign.heard(speaker, claim_key(OF_B), encode_claim(SharedClaim(26, speaker, speaker)))
+    with pytest.raises(AddressInUseError, match="in use by container c "):
+        other.give_by_number(ring.me, OF_B, 0.0)
+    other.foreign.forget("c")
+    other.obtain("d", "d", Explicit(OF_B + 1), 0.0)
+    with pytest.raises(AddressInUseError, match=r"in use by container d \(d\) on host b"):
+        other.give_by_number(ring.me, OF_B + 1, 0.0)
+    other.give_by_number(ring.me, OF_B, 0.0)
+    assert other._ring is not None
+    assert other._ring.owned([(int(OF_B), int(OF_B))], ring.me)
+    # What is not its own it leaves alone.
+    one.give_by_number(Owner("b", "1"), OF_B, 0.0)
+
+
+def test_a_ring_in_many_pieces_is_not_cut_for_a_single_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(allocator_module, "MAX_PIECES_BY_NUMBER", 2)
+    _, other, ring = pair()
+    other.give_by_number(ring.me, OF_B, 0.0)
+    assert other._ring is not None
+    assert other._ring.owned([(int(OF_B), int(OF_B))])
 
 
 def test_when_everybody_is_full_there_is_no_address() -> None:

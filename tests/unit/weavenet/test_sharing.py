@@ -5,16 +5,25 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 
 import pytest
 
 from tests.unit.weavenet.sharing_peers import Peer, Wire, eventually
+from weavenet import bynumber
 from weavenet import sharing as sharing_module
-from weavenet.errors import AddressInUseError, EndpointError, PeerError, RingError, RingFileError
+from weavenet.errors import (
+    AddressInUseError,
+    EndpointError,
+    PeerError,
+    RingError,
+    RingFileError,
+    TakenElsewhereError,
+)
 from weavenet.ipam import wire as messages
 from weavenet.ipam.allocator import HOLD_S, Wanted
+from weavenet.ipam.ring import Owner, Stretch
 from weavenet.sharing import RING_KEY
 
 
@@ -26,6 +35,12 @@ async def wire(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     yield made
     for peer in list(made.peers.values()):
         await peer.stop()
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bynumber, "ANSWERED_WITHIN_S", 0.1)
+    monkeypatch.setattr(bynumber, "RETRY_S", 0.01)
 
 
 async def ready(*peers: Peer) -> None:
@@ -304,6 +319,83 @@ async def test_an_address_asked_for_by_number_is_had_whoever_owns_it_unless_it_i
         await host1.obtain("c3", "10.2.0.1/16")
 
 
+async def test_an_address_asked_for_by_number_is_its_host_s_from_then_on(wire: Wire) -> None:
+    host1, host2 = await wire.launch("host1"), await wire.launch("host2", "host1")
+    await ready(host1, host2)
+    await host2.obtain("c2", "10.2.7.7/16")
+    number = int(IPv4Address("10.2.7.7"))
+    assert (number, number) in host2.owned()
+    # Not even the disk of the owner forgets it.
+    await host1.stop()
+    host2.sharing.allocator.foreign.forget("host1")
+    host1 = await wire.launch("host1")
+    assert not host1.keeper.ring.owned([(number, number)])
+    assert no_address_has_two_owners(host1, host2)
+
+
+async def test_who_asks_an_owner_that_gave_the_address_away_asks_the_next_one(wire: Wire) -> None:
+    host1 = await wire.launch("host1")
+    host2, host3 = await wire.launch("host2", "host1"), await wire.launch("host3", "host1")
+    await ready(host1, host2, host3)
+    wire.cut("host2", "host3")
+    await host2.obtain("c2", "10.2.7.7/16")
+    wire.mend()
+    host3.sharing.allocator.foreign.forget("host2")
+    with pytest.raises(AddressInUseError, match=r"10\.2\.7\.7 is in use by container c2 \(c2\) on host host2"):
+        await host3.obtain("c3", "10.2.7.7/16")
+
+
+@pytest.mark.usefixtures("soon")
+async def test_a_lost_answer_to_a_question_for_an_address_is_asked_for_again(wire: Wire) -> None:
+    host1, host2 = await wire.launch("host1"), await wire.launch("host2", "host1")
+    await host2.sharing._find_ring()
+    wire.lose_answers = 1
+    await host2.obtain("c2", "10.2.7.7/16")
+    assert host2.sharing.allocator.strays() == []
+    assert no_address_has_two_owners(host1, host2)
+
+
+@pytest.mark.usefixtures("soon")
+async def test_an_owner_that_does_not_know_yet_what_is_in_use_is_asked_again_afterwards(wire: Wire) -> None:
+    host1, host2 = await wire.launch("host1"), await wire.launch("host2", "host1")
+    await host1.file.close()
+    await host1.open(recovered=False)
+    await ready(host1, host2)
+    assert await host2.obtain("c2", "10.2.7.7/16") == "10.2.7.7/16"
+    assert host2.sharing.allocator.strays()
+    host1.sharing.recovered()
+    host2.now += bynumber.STRAYS_EVERY_S
+    assert await eventually(lambda: not host2.sharing.allocator.strays())
+
+
+@pytest.mark.usefixtures("soon")
+async def test_an_owner_of_another_ring_gives_nothing_by_number(wire: Wire) -> None:
+    host1, host2 = await wire.launch("host1"), await wire.launch("host2", "host1")
+    await ready(host1, host2)
+    await host1.stop()
+    (wire.folder / "host1.ring").unlink()
+    wire.cut("host1", "host2")
+    host1 = await wire.launch("host1")
+    owned = host1.owned()
+    wire.cuts.clear()
+    host2.sharing._keeper.ring._stretches = [
+        Stretch(each.first, each.last, Owner("host1", each.owner.life), each.rank)
+        for each in host2.keeper.ring.update().stretches
+    ]
+    assert await host2.obtain("c2", "10.2.7.7/16") == "10.2.7.7/16"
+    assert host1.owned() == owned
+
+
+async def test_a_long_name_of_a_container_is_no_reason_to_take_its_address(wire: Wire) -> None:
+    host1, host2 = await wire.launch("host1"), await wire.launch("host2", "host1")
+    await ready(host1, host2)
+    wire.cut("host1", "host2")
+    host1.sharing.allocator.adopt("c1", "c" * 5000, IPv4Interface("10.2.7.7/16"), 0.0)
+    wire.mend()
+    with pytest.raises(AddressInUseError, match="in use by container ccc"):
+        await host2.obtain("c2", "10.2.7.7/16")
+
+
 async def test_an_address_kept_for_a_stopped_container_is_refused_elsewhere_until_it_is_free(wire: Wire) -> None:
     host1, host2 = await wire.launch("host1"), await wire.launch("host2", "host1")
     await ready(host1, host2)
@@ -382,12 +474,35 @@ async def test_malformed_entries_are_counted_and_change_nothing(wire: Wire, key:
 
 
 @pytest.mark.parametrize(
-    "question", [b"", b"\xc1", b"\x91\xa5ring?", b"\x90" * 100, b"\x95\xa6space?\x90\xa11\x07\x18"]
+    "question",
+    [
+        b"",
+        b"\xc1",
+        b"\x91\xa5ring?",
+        b"\x90" * 100,
+        b"\x95\xa6space?\x90\xa11\x07\x18",
+        # What is told of these contains them.
+        b"\x93\xa5seed\x00",
+        b"\x91\xda\x10\x00" + b"x" * 4096,
+    ],
 )
 async def test_a_malformed_question_is_refused_and_counted(wire: Wire, question: bytes) -> None:
     host1 = await wire.launch("host1")
     assert isinstance(messages.decode_answer(await host1.sharing.answer("stranger", question)), messages.Refused)
     assert host1.sharing.malformed == 1
+
+
+@pytest.mark.parametrize("text", ["host3:6783\n", "\x1b[2J", "a\u2028b", "a\u202eb", "\x9b2J"])
+async def test_what_a_peer_says_can_be_shown(wire: Wire, text: str) -> None:
+    host1 = await wire.launch("host1")
+    for answer, error in ((messages.Refused(text), RingError), (messages.Used(text), TakenElsewhereError)):
+        with pytest.raises(error) as told:
+            host1.keeper.replied("host2", messages.decode_answer(messages.encode(answer)))
+        assert str(told.value).isprintable()
+    no_ring = messages.encode(messages.NoRing(("a",), "", (text,), "1"))
+    reply = host1.keeper.replied("host2", messages.decode_answer(no_ring))
+    assert reply is not None
+    assert all(each.isprintable() for each in reply.waits_for)
 
 
 async def test_a_ring_with_another_range_is_told(wire: Wire, caplog: pytest.LogCaptureFixture) -> None:

@@ -74,8 +74,6 @@ def beside(*works: Work) -> Iterator[None]:
     failed: list[BaseException] = []
 
     def run(work: Work) -> None:
-        # Of this thread alone: who measures shares the core.
-        give_way()
         try:
             work(ended)
         except BaseException as exc:  # noqa: BLE001 - raised again below
@@ -98,6 +96,8 @@ def zone_files(zones: Path, merges: Merges) -> Work:
     """One file changes 500 records each second; another gives 100,000 more, and then as many others."""
 
     def changing(ended: threading.Event) -> None:
+        # Of this thread alone: who measures shares the core.
+        give_way()
         # Of these names half go and as many come at each round.
         number = 0
         while not ended.wait(1.0):
@@ -105,6 +105,7 @@ def zone_files(zones: Path, merges: Merges) -> Work:
             write_zone(zones / "changing.zone", "c", number, count=CHANGES_A_SECOND // 2)
 
     def large(ended: threading.Event) -> None:
+        give_way()
         for version in (1, 2):
             with merges.one(f"m{LARGE - 1}", address(LARGE - 1 + version * _VERSION_STEP)):
                 write_zone(zones / "second.zone", "m", version, step=_VERSION_STEP)
@@ -158,9 +159,9 @@ class _Unix(http.client.HTTPConnection):
 
 
 class Peers:
-    """Other peers of the daemon whose gossip port is `gossip`, started and ready, not joined yet.
+    """Another peer of the daemon whose gossip port is `gossip`, with 100,000 records, before and after a restart.
 
-    Two are one peer before and after a restart, with 100,000 records each; a third changes 500 a second.
+    Both are started and ready, not joined yet.
     """
 
     def __init__(self, gossip: int, core: int) -> None:
@@ -169,9 +170,9 @@ class Peers:
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
-        port = free_ports(2)
-        self._large = [self._start("big", port[0], LARGE, version, 0) for version in (1, 2)]
-        self._busy = self._start("busy", port[1], CHANGES_A_SECOND, 1, CHANGES_A_SECOND)
+        (port,) = free_ports(1)
+        for version in (1, 2):
+            self._start(port, version)
         for peer in self._processes:
             if not peer.stdout or peer.stdout.readline() != b"ready\n":
                 self.__exit__()
@@ -184,14 +185,14 @@ class Peers:
             peer.communicate()
 
     def come(self, merges: Merges) -> Work:
-        """One peer changes records all the time; the large one comes, is killed, and comes as a new incarnation."""
+        """The peer comes, is killed, and comes as a new incarnation."""
 
         def work(ended: threading.Event) -> None:
-            self._join(self._busy)
-            for number, peer in enumerate(self._large):
-                with merges.one(f"big{LARGE - 1}", address(LARGE - 1 + (number + 1) * _VERSION_STEP)):
+            give_way()
+            for number, peer in enumerate(self._processes, 1):
+                with merges.one(f"big{LARGE - 1}", address(LARGE - 1 + number * _VERSION_STEP)):
                     self._join(peer)
-                if peer is not self._large[-1]:
+                if peer is not self._processes[-1]:
                     peer.kill()
                     peer.wait()
             ended.wait()
@@ -204,13 +205,12 @@ class Peers:
         peer.stdin.write(b"\n")
         peer.stdin.flush()
 
-    def _start(self, name: str, port: int, records: int, version: int, changes: int) -> subprocess.Popen[bytes]:
-        values = [name, *map(str, (port, self._gossip, records, version, changes))]
+    def _start(self, port: int, version: int) -> None:
+        values = ["big", *map(str, (port, self._gossip, LARGE, version))]
         command = ["taskset", "-c", str(self._core), sys.executable, "-m", "bench.peer", *values]
         environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
         peer = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
         self._processes.append(peer)
-        return peer
 
 
 def give_way() -> None:

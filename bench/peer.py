@@ -1,9 +1,9 @@
-"""One more peer for the tail bench, without DNS: has so many records, joins when told to, and changes some of them.
+"""One more peer for the tail bench, without DNS: has so many records, and joins when told to.
 
-    python -m bench.peer NAME PORT JOIN RECORDS VERSION CHANGES_A_SECOND
+    python -m bench.peer NAME PORT JOIN RECORDS VERSION
 
 Waits for a line on its standard input before it joins the peer at JOIN (a loopback port); the gossip is the daemon's
-own. Records are the A records of NAME0, NAME1...; each VERSION has other addresses. Changes are to TTLs.
+own. Records are the A records of NAME0, NAME1...; each VERSION has other addresses.
 """
 
 from __future__ import annotations
@@ -22,17 +22,16 @@ from weavedns.records.catalog import Catalog
 from weavedns.records.record import Origin, Record, RecordType
 from weavedns.turns import Turns
 
-_EVERY_S = 0.01
 _DOMAIN = names.parse(DOMAIN)
 
 
-def record(name: str, number: int, version: int, *, ttl_s: int = 1) -> Record:
+def record(name: str, number: int, version: int) -> Record:
     wire = names.parse(f"{name}{number}", _DOMAIN)
     data = rdata.parse(RecordType.A, [address(number + 1_000_000 * version)], _DOMAIN)
-    return Record(name, "bench", wire, int(RecordType.A), data, ttl_s, Origin.ADDED)
+    return Record(name, "bench", wire, int(RecordType.A), data, 1, Origin.ADDED)
 
 
-async def main(name: str, port: int, join: int, records: int, version: int, changes_a_second: int) -> None:
+async def main(name: str, port: int, join: int, records: int, version: int) -> None:
     catalog = Catalog(name, limit=1_000_000)
     for number in range(records):
         catalog.add(record(name, number, version))
@@ -52,14 +51,7 @@ async def main(name: str, port: int, join: int, records: int, version: int, chan
     print("ready", flush=True)
     await asyncio.to_thread(os.read, 0, 1)
     async with cluster.serving():
-        changed, began = 0, asyncio.get_running_loop().time()
-        while True:
-            await asyncio.sleep(_EVERY_S)
-            due = int((asyncio.get_running_loop().time() - began) * changes_a_second)
-            for number in range(changed, due):
-                catalog.add(record(name, number % records, version, ttl_s=2 + number // records % 2))
-            changed = due
-            cluster.publish()
+        await asyncio.Event().wait()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,10 @@ import time
 SLICE_S = 0.0003
 # Between two slices of the same work may be a trip to another peer.
 _LULL_S = 0.01
+# As short as a sleep can be. Threads that write to disk, say, wait for a processor and then for the interpreter, and
+# on a single core get neither from one that never sleeps: to save a change took a second beside a snapshot.
+_BREATH_S = 0.000001
+_BREATHE_EVERY_S = 0.001
 
 
 class Turns:
@@ -20,6 +24,7 @@ class Turns:
     def __init__(self) -> None:
         self._taken = asyncio.Lock()
         self._busy_until = 0.0
+        self._breathes_at = 0.0
 
     def busy(self) -> bool:
         """Whether there is background work, or was until a moment ago."""
@@ -33,5 +38,9 @@ class Turns:
         async with self._taken:
             await asyncio.sleep(0)
         now = time.perf_counter()
+        if now >= self._breathes_at:
+            time.sleep(_BREATH_S)  # noqa: ASYNC251 - the loop itself is to stand aside
+            now = time.perf_counter()
+            self._breathes_at = now + _BREATHE_EVERY_S
         self._busy_until = now + _LULL_S
         return now + SLICE_S

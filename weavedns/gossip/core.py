@@ -98,6 +98,8 @@ class Core:
         self.muted = False
         # Set by the part that arranges exchanges: with this peer, at this time, for what is needed.
         self.sync_wanted: Callable[[str, float, Need | None], None] = _nobody
+        # Whose snapshots are on their way, each with who gets it.
+        self.on_the_way: set[tuple[str, str]] = set()
         self._events: deque[Event] = deque()
         self._changes: deque[Iterator[Change]] = deque()
         catalog.restart(self.incarnation)

@@ -191,10 +191,11 @@ class Links:
 
     def closed(self, number: int, now: float, why: str = "", *, nobody_listens: bool = False) -> None:
         """A stream is gone, or never came about; `nobody_listens`: the host said so itself."""
-        link = self._links.pop(number, None)
+        link = self._links.get(number)
         if link is None:
             return
         self._settle(number)
+        del self._links[number]
         if not link.closing:
             ok = link.talk.over if link.talk is not None else nobody_listens and link.purpose is Purpose.PROBE
             # Who does not like the first word says its own before it closes: so without one it was not the password.
@@ -212,6 +213,10 @@ class Links:
         """Whether an exchange brought anything to either side."""
         link = self._links.get(number)
         return bool(link and link.talk and link.talk.useful)
+
+    def talks_with(self, peer: str) -> bool:
+        """Whether an exchange with a peer is under way."""
+        return any(link.peer == peer and link.talk is not None for link in self._links.values())
 
     # The first messages.
 
@@ -371,6 +376,9 @@ class Links:
         """End what was under way about a stream that is over."""
         self._lobby.leave(number)
         self._checks.pop(number, None)
+        link = self._links.get(number)
+        if link is not None and link.talk is not None:
+            link.talk.end()
         for timer in ("link", "name"):
             self._core.timers.cancel((timer, number))
 

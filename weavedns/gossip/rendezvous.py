@@ -151,7 +151,8 @@ class Rendezvous:
         peer = core.members.get(name)
         if core.muted or peer is None or peer.state is State.DEAD or self._has(need):
             return
-        if self._busy is not None:
+        # What is missing may be what comes just now.
+        if self._busy is not None or self._links.talks_with(name):
             self.want(name, now + RETRY_S * (0.5 + core.rng.random()), need)
             return
 

@@ -67,6 +67,7 @@ class Conversation:
         self._said_done = False
         # Whether anything came or went that was not known on both sides.
         self.useful = False
+        self._sent: set[tuple[str, str]] = set()
 
     @property
     def over(self) -> bool:
@@ -80,6 +81,10 @@ class Conversation:
             self._said_done = True
             return encode(Done())
         return message
+
+    def end(self) -> None:
+        """The stream is over: what was on its way came, or has to be sent again."""
+        self._core.on_the_way -= self._sent
 
     def on_message(self, message: StreamMessage, now: float) -> None:
         """Take in what the other says; raises PeerWireError when it is out of turn or unsound."""
@@ -149,6 +154,12 @@ class Conversation:
             messages = codec.changes(delta, _CHANGES_BYTES, full_bytes=codec.PART_BYTES)
             yield from (message for _, message in messages if message is not None)
             return
+        sent = (self._peer, owner)
+        if sent in self._core.on_the_way:
+            # Two exchanges with one peer at a time are usual when it joins; a large snapshot is to come once.
+            return
+        self._core.on_the_way.add(sent)
+        self._sent.add(sent)
         snapshot = replica.snapshot()
         yield encode(SnapshotStart(owner, snapshot.incarnation, snapshot.version))
         count = 0

@@ -310,7 +310,9 @@ class Transport:
         except OSError as exc:
             log.debug("a stream broke: %s", exc)
         finally:
-            writer.transport.abort()
+            # Python 3.11's transport does not know that it is closed when its last bytes left after its close().
+            with contextlib.suppress(AttributeError):
+                writer.transport.abort()
             self._gone(link)
 
     async def _write(self, link: int, writer: asyncio.StreamWriter) -> None:

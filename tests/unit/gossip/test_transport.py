@@ -18,7 +18,7 @@ from weavedns.gossip.events import Event, JoinRefused, PeerLeft, RecordsChanged
 from weavedns.gossip.links import UNAUTHENTICATED_S
 from weavedns.gossip.node import Node
 from weavedns.gossip.seal import Key, Keyring
-from weavedns.gossip.transport import CONNECT_S, Transport, unreachable
+from weavedns.gossip.transport import CONNECT_S, Transport, _Connection, unreachable
 from weavedns.records.catalog import Catalog
 from weavedns.turns import Turns
 
@@ -140,6 +140,28 @@ async def test_a_connection_that_says_nothing_is_closed_in_five_seconds() -> Non
             assert await reader.read() == b""
         assert 4.0 < asyncio.get_running_loop().time() - started < 7.0
         writer.close()
+
+
+async def test_a_transport_that_closed_itself_is_aborted_without_harm() -> None:
+    one = Peer("one")
+    async with one.running():
+        closed = asyncio.Event()
+
+        async def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.close()
+            closed.set()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        transport = writer.transport
+        # As when its buffer runs empty after close().
+        transport._call_connection_lost(None)  # type: ignore[attr-defined]
+        link = one.node.stream_accepted(("127.0.0.1", 1), asyncio.get_running_loop().time())
+        assert link is not None
+        one.transport._connections[link] = _Connection()
+        await one.transport._converse(link, reader, writer)
+        assert link not in one.transport._connections
+        server.close()
 
 
 @pytest.mark.parametrize(

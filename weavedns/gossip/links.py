@@ -214,9 +214,9 @@ class Links:
         link = self._links.get(number)
         return bool(link and link.talk and link.talk.useful)
 
-    def talks_with(self, peer: str) -> bool:
-        """Whether an exchange with a peer is under way."""
-        return any(link.peer == peer and link.talk is not None for link in self._links.values())
+    def snapshot_comes_from(self, peer: str) -> bool:
+        """Whether an exchange with a peer is in the middle of a snapshot that it sends."""
+        return any(link.peer == peer and link.talk is not None and link.talk.staging for link in self._links.values())
 
     # The first messages.
 

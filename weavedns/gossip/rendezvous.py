@@ -152,7 +152,7 @@ class Rendezvous:
         if core.muted or peer is None or peer.state is State.DEAD or self._has(need):
             return
         # What is missing may be what comes just now.
-        if self._busy is not None or self._links.talks_with(name):
+        if self._busy is not None or self._links.snapshot_comes_from(name):
             self.want(name, now + RETRY_S * (0.5 + core.rng.random()), need)
             return
 

@@ -74,6 +74,11 @@ class Conversation:
         """Both sides have said all."""
         return self._heard_done and self._said_done
 
+    @property
+    def staging(self) -> bool:
+        """In the middle of a snapshot that the other sends."""
+        return self._staged is not None
+
     def next_message(self) -> bytes | None:
         """What to say next; None: nothing until the other says something."""
         message = next(self._content, None)

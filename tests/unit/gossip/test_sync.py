@@ -43,13 +43,13 @@ def test_a_snapshot_that_is_on_its_way_is_not_sent_by_a_second_exchange() -> Non
     assert starts(conversation(host)) == ["p0"]
 
 
-def test_nobody_is_asked_for_more_while_an_exchange_with_it_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_is_asked_for_more_while_it_sends_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(2)
     one, two = world.add("p0"), world.add("p1", seeds=["p0"])
     world.run(2.0)
     syncs = one.node.stats.syncs
     with monkeypatch.context() as patch:
-        patch.setattr(Links, "talks_with", lambda _, peer: peer == "p0")
+        patch.setattr(Links, "snapshot_comes_from", lambda _, peer: peer == "p0")
         two.node._rendezvous.want("p0", world.now)
         two.node._arm()
         world.pump(two)

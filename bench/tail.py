@@ -40,6 +40,8 @@ PROBES_A_SECOND = 1000
 # The load's start and the prober's own share a core, and the load then makes up for what it missed, at full speed.
 SETTLED_S = 1.5
 ATTEMPTS = 6
+# Questions for which there is no answer wait for long.
+MANY = 1000
 # Of the time of both processors.
 LITTLE_STOLEN = 0.002
 FOREIGN_A_SECOND = 500
@@ -180,7 +182,7 @@ def observe(
     lasts = seconds + SETTLED_S
     # No more wait for an answer than come in twice the time that the gate allows: a load that was held up itself
     # would bring all that it missed at once.
-    waiting = max(100, int(rate * 2 * GATE_MS / 1e3))
+    waiting = int(rate * 2 * GATE_MS / 1e3) if load_of is None else MANY
     at = ["dnsperf", "-s", "127.0.0.1", "-p", str(one.server.port), "-l", str(lasts)]
     loaded = [*at, "-d", str(queries), "-Q", str(int(rate)), "-q", str(waiting), "-c", "10"]
     timed = [sys.executable, "-m", "bench.timed", str(one.server.port)]

@@ -9,7 +9,7 @@ import asyncio
 import time
 
 # While one lasts, as many queries come as take about as long to answer: whoever asks waits for two of them at most.
-SLICE_S = 0.0003
+SLICE_S = 0.0002
 # Between two slices of the same work may be a trip to another peer.
 _LULL_S = 0.01
 # As short as a sleep can be. Threads that write to disk, say, wait for a processor and then for the interpreter, and

@@ -22,6 +22,7 @@ MAX_RECORDS = 500_000
 # More addresses of one name than these do not fit a DNS message.
 MAX_RECORDS_PER_NAME = 4000
 MAX_INCLUDE_DEPTH = 8
+PAUSE_LINES = 20
 
 Include = Callable[[str, str], tuple[str, bytes]]
 """What ``$INCLUDE`` says and the file that says so, to the path and the contents; raises RecordError."""
@@ -75,17 +76,18 @@ def parse(
     max_records: int = MAX_RECORDS,
     elsewhere: Iterable[Record] = (),
     alias: Callable[[Record, str, int], None] | None = None,
+    pause: Callable[[], None] | None = None,
 ) -> list[Record]:
     """Read a master file for the domain `origin`; what is there twice comes once, in the order of the file.
 
     `elsewhere` are CNAME records of other files, which nothing may stand beside; `alias` hears of each CNAME of this
-    file, with file and line.
+    file, with file and line. `pause` is called after every `PAUSE_LINES` lines, for who has other work to let in.
 
     A record without TTL gets that of ``$TTL``, else the last one stated (RFC 1035), else the minimum of an SOA
     above it, else `default_ttl_s`. Raises ZoneFileError, whose message starts with ``file:line:``.
     """
     make = _Maker(owner, holder, origin_kind)
-    reader = _Reader(origin, make, include, max_records, elsewhere, alias)
+    reader = _Reader(origin, make, include, max_records, elsewhere, alias, pause)
     reader.read(data, _Scope(file, origin, default_ttl_s))
     return list(reader.records)
 
@@ -155,6 +157,7 @@ class _Reader:
         max_records: int,
         elsewhere: Iterable[Record],
         alias: Callable[[Record, str, int], None] | None,
+        pause: Callable[[], None] | None,
     ) -> None:
         self.records: dict[Record, None] = {}
         self._domain = domain
@@ -167,6 +170,7 @@ class _Reader:
         self._elsewhere = {record.name: record for record in elsewhere}
         self._aliases = set(self._elsewhere)
         self._tell_alias = alias
+        self._pause = pause
         self._line = 0
         self._ttls: dict[int, int] = {}  # one object for each TTL, not one for each record
 
@@ -174,8 +178,11 @@ class _Reader:
         """Read one file to its end."""
         lines = self._text(data, scope.file).split("\n")
         self._open_files.append(scope.file)
-        at = 0
+        at = pause_at = 0
         while at < len(lines):
+            if self._pause and at >= pause_at:
+                pause_at = at + PAUSE_LINES
+                self._pause()
             plain = PLAIN_LINE.fullmatch(lines[at])
             if plain and self._add_plain(plain, scope, at + 1):
                 at += 1

@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 import re
 import time
+from collections.abc import Callable
 
 import dns.name
 import dns.rdatatype
@@ -21,7 +22,11 @@ Row = tuple[str, int, str, str]
 
 
 def parse(
-    text: str | bytes, *, files: dict[str, str] | None = None, max_records: int = zonefile.MAX_RECORDS
+    text: str | bytes,
+    *,
+    files: dict[str, str] | None = None,
+    max_records: int = zonefile.MAX_RECORDS,
+    pause: Callable[[], None] | None = None,
 ) -> list[Record]:
     def include(name: str, _: str) -> tuple[str, bytes]:
         try:
@@ -39,6 +44,7 @@ def parse(
         origin_kind=Origin.ZONE,
         include=include,
         max_records=max_records,
+        pause=pause,
     )
 
 
@@ -240,6 +246,12 @@ def test_a_file_with_more_records_than_allowed_is_refused_at_the_first_of_them()
     assert len(parse(text + text, max_records=5)) == 5
     assert error(text + "\nx TXT y", max_records=5).startswith("z:7: this is more than 5 records")
     assert error(text, max_records=4).startswith("z:5: ")
+
+
+def test_other_work_is_let_in_while_a_file_is_read() -> None:
+    pauses: list[None] = []
+    parse("".join(f"h{number} A 10.2.1.{number}\n" for number in range(200)), pause=lambda: pauses.append(None))
+    assert len(pauses) == 201 // zonefile.PAUSE_LINES + 1
 
 
 def test_a_name_has_no_more_records_than_an_answer_holds() -> None:

@@ -33,7 +33,8 @@ come from the cache.""",
         "The slowest answers",
         """\
 Names of our own are asked for at a steady rate, whatever becomes of earlier questions, beside a load on the same
-server; the kernel stamps the replies. The merged records come as a new zone file.""",
+server; the kernel stamps the replies. Of the situations with merged records, the answers during merges count. What is
+stolen is what the hypervisor took of both processors' time; a situation is measured again while that is much.""",
     ),
     "gossip": (
         "Peers",

@@ -127,6 +127,13 @@ def test_it_says_when_the_peers_that_are_to_give_it_addresses_are_not_there(engi
     assert "weavedns" not in commands(engine_host)
 
 
+def test_without_the_network_part_it_waits_for_nobody(engine_host: Host) -> None:
+    make = make_run(engine_host, "ARGS=--no-network --listen 127.0.0.1:5353")
+    assert "attaches no containers (--no-network)" in engine_host.log(LOG)
+    assert "waits for other hosts" not in engine_host.log(LOG)
+    end(make)
+
+
 def test_ctrl_c_ends_the_daemon_and_removes_its_bridge_when_nothing_is_attached(engine_host: Host) -> None:
     make = make_run(engine_host)
     os.killpg(make.pid, signal.SIGINT)  # a terminal sends it to make and to the script

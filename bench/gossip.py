@@ -209,7 +209,7 @@ def main() -> int:
     report = run(QUICK if options.quick else Plan())
     if not options.quick:
         RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text("\n".join(report.lines).rstrip() + "\n")
+        RESULTS.write_text("\n".join([f"{time.strftime('%Y-%m-%d')}.", "", *report.lines]).rstrip() + "\n")
     failed = [gate for gate in report.gates if not gate.holds]
     for gate in failed:
         print(f"gate failed: {' | '.join(gate.row()[:3])}", file=sys.stderr)

@@ -11,7 +11,6 @@ import asyncio
 import os
 import stat
 import sys
-import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from weavedns import process
 from weavedns.errors import RecordError
 from weavedns.records import zonefile
 from weavedns.records.record import Origin, Record, RecordType
+from weavedns.turns import stand_aside
 
 SMALL_BYTES = 64 * 1024
 # What is handed over, looked at or let go of at once: less than a slice of work.
@@ -196,16 +196,11 @@ def read_here(job: Job, most_bytes: int | None) -> Reading:
             elsewhere=[_record_elsewhere(job, each) for each in job.elsewhere],
             alias=alias,
             # Beside an event loop, and neither in a process of its own nor at the start, when nobody waits.
-            pause=None if most_bytes is None else _stand_aside,
+            pause=None if most_bytes is None else stand_aside,
         )
     except RecordError as exc:
         reading.error = str(exc)
     return reading
-
-
-def _stand_aside() -> None:
-    """Let the event loop have processor and interpreter: threads share one, and the kernel may take turns of 4 ms."""
-    time.sleep(0.000001)
 
 
 def holder_of(path: Path) -> str:

@@ -63,8 +63,8 @@ async def remove(cluster: Cluster, catalog: Catalog, registry: Registry, domain:
                 f"{owner}' if it never is"
             )
     theirs = {text for texts in elsewhere.values() for text in texts}
-    registry.check(name, [text for text in data if text not in theirs and not registry.has(wire, text)])
     here = [text for text in data if registry.has(wire, text)]
+    registry.check(name, [text for text in data if text not in theirs and text not in here])
     asked = [(owner, part) for owner, texts in elsewhere.items() for part in _parts(owner, name, texts.values())]
     done: list[tuple[str, list[str], int]] = []
     try:

@@ -34,7 +34,7 @@ come from the cache.""",
         """\
 Names of our own are asked for at a steady rate, whatever becomes of earlier questions, beside a load on the same
 server; the kernel stamps the replies. Of the situations with merged records, the answers during merges count. What is
-stolen is what the hypervisor took of both processors' time; a situation is measured again while that is much.""",
+stolen is what the hypervisor took of both processors' time; where that was much, a round is measured again.""",
     ),
     "gossip": (
         "Peers",

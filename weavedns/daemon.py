@@ -78,7 +78,7 @@ class Daemon:
         self._forward_for(())
         self._upstreams = Upstreams(settings.upstream, settings.forward)
         self._neighbours = Neighbours(settings.weave_range, settings.dns_subnet)
-        turns = Turns()
+        turns = Turns(self._answer_waiting)
         self._dns = DnsServer(
             self._answers,
             self._access,
@@ -127,6 +127,9 @@ class Daemon:
         self._reach: Reach
         self._running: set[asyncio.Task[None]] = set()
         self._keeping: asyncio.Task[None] | None = None
+
+    def _answer_waiting(self) -> bool:
+        return self._dns.answer_waiting()
 
     async def run(self) -> None:
         """Start everything, serve until a signal or `stop`, and end in reverse order.

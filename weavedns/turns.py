@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 # While one lasts, as many queries come as take about as long to answer: whoever asks waits for two of them at most.
 SLICE_S = 0.0002
@@ -16,6 +17,8 @@ _LULL_S = 0.01
 # on a single core get neither from one that never sleeps: to save a change took a second beside a snapshot.
 _BREATH_S = 0.000001
 _BREATHE_EVERY_S = 0.001
+# Whoever is behind with queries catches up first, but background work has to get on under any load.
+_MAX_ROUNDS = 3
 
 
 def stand_aside() -> None:
@@ -24,9 +27,13 @@ def stand_aside() -> None:
 
 
 class Turns:
-    """Hands out turns in the order in which they were asked for."""
+    """Hands out turns in the order in which they were asked for.
 
-    def __init__(self) -> None:
+    `answer` answers queries that wait, and says whether it left some.
+    """
+
+    def __init__(self, answer: Callable[[], bool] = lambda: False) -> None:
+        self._answer = answer
         self._taken = asyncio.Lock()
         self._busy_until = 0.0
         self._breathes_at = 0.0
@@ -41,7 +48,10 @@ class Turns:
         That is by the clock of `time.perf_counter`, in seconds.
         """
         async with self._taken:
-            await asyncio.sleep(0)
+            for _ in range(_MAX_ROUNDS):
+                await asyncio.sleep(0)
+                if not self._answer():
+                    break
         now = time.perf_counter()
         if now >= self._breathes_at:
             stand_aside()

@@ -38,14 +38,18 @@ _IDLY = ["sh", "-c", 'chrt -i -p 0 $$ >/dev/null 2>&1; exec "$@"', "weavedns-zon
 _CHILD = """
 import gc, signal, sys, time
 gc.disable()
-signal.signal(signal.SIGALRM, lambda *_: time.sleep(0.000001))
-signal.setitimer(signal.ITIMER_REAL, 0.0003, 0.0003)
+def stand_aside(*_):
+    time.sleep(0.000001)
+    # Only now, as on a busy processor the moment is a long one: the next one then comes before any work is done.
+    signal.setitimer(signal.ITIMER_REAL, 0.0003)
+signal.signal(signal.SIGALRM, stand_aside)
+stand_aside()
 sys.path[:] = sys.argv[2:]
 try:
     from weavedns import zonereader
     zonereader.main(int(sys.argv[1]))
 finally:
-    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)
 """
 
 Signature = tuple[int, int, int, int] | None

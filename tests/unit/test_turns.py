@@ -30,6 +30,22 @@ async def test_a_round_of_the_event_loop_has_one_slice_whoever_does_it() -> None
     assert [name for name, _ in taken[:4]] == ["one", "two", "one", "two"]
 
 
+async def test_queries_that_wait_are_answered_before_a_slice_begins() -> None:
+    left = [True, False, True, True, True, True]
+    answered: list[bool] = []
+
+    def answer() -> bool:
+        answered.append(left[len(answered)])
+        return answered[-1]
+
+    turns = Turns(answer)
+    await turns.take()
+    assert answered == [True, False]
+    # Whatever waits: background work has to get on.
+    await turns.take()
+    assert answered == [True, False, True, True, True]
+
+
 async def test_a_turn_says_when_the_next_one_is_due_and_that_there_is_work() -> None:
     turns = Turns()
     assert not turns.busy()

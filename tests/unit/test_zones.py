@@ -450,6 +450,15 @@ async def test_a_reader_that_is_killed_is_told_and_the_file_read_again(
     assert len(follower_of_large.names()) == LARGE + 1
 
 
+async def test_a_reader_gets_on_where_each_moment_aside_is_a_long_one(
+    follower_of_large: Follower, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = "import time; sleep = time.sleep; time.sleep = lambda _: sleep(0.002)\n"
+    monkeypatch.setattr(zonereader, "_CHILD", slow + zonereader._CHILD)
+    (tmp_path / "a.zone").write_text(large(0, LARGE + 1))
+    assert await follower_of_large.poll() == [ZoneRead(tmp_path / "a.zone", LARGE + 1)]
+
+
 async def test_a_large_file_is_read_here_when_no_process_can_be_started(
     follower_of_large: Follower, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -216,11 +216,9 @@ class Answers:
         own = self._reverse.nodes.get(name)
         if octets is None:
             return own
-        standing = self._standing_for(octets)
+        standing = self._standing_for(octets) if len(octets) == _ADDRESS_OCTETS else ()
         if not standing:
-            # Of a whole address the index may still have names that the catalog, which is ahead of it, has not.
-            is_above = len(octets) < _ADDRESS_OCTETS and self._addresses.has_under(octets)
-            return EMPTY if own is None and is_above else own
+            return EMPTY if own is None and self._addresses.has_under(octets) else own
         pointers = [known for known in self._catalog.of_name(name) if known.rtype == RecordType.PTR]
         ttl_s = min(record.ttl_s for record in [*pointers, *standing])
         rdatas = [*(record.name for record in standing), *(record.rdata for record in pointers)]

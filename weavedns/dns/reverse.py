@@ -7,7 +7,8 @@ from ipaddress import IPv4Network
 
 _SUFFIX = b"\x07in-addr\x04arpa\0"
 _ADDRESS_OCTETS = 4
-_OCTET_OF_LABEL = {bytes((len(str(octet)),)) + str(octet).encode(): octet for octet in range(256)}
+_OCTETS = 256
+_OCTET_OF_LABEL = {bytes((len(str(octet)),)) + str(octet).encode(): octet for octet in range(_OCTETS)}
 
 
 class ReverseIndex:
@@ -20,7 +21,8 @@ class ReverseIndex:
     def __init__(self, network: IPv4Network) -> None:
         self._mask = int(network.netmask)
         self._prefix = int(network.network_address)
-        self._names: dict[bytes, bytes | dict[bytes, None]] = {}
+        # By the last octet: queries would wait while one table of 100,000 grows.
+        self._names: list[dict[bytes, bytes | dict[bytes, None]]] = [{} for _ in range(_OCTETS)]
         self._below: dict[bytes, int] = {}
 
     def covers(self, address: bytes) -> bool:
@@ -29,34 +31,36 @@ class ReverseIndex:
 
     def add(self, address: bytes, name: bytes) -> None:
         """Let `name` stand for `address`."""
-        known = self._names.get(address)
+        names = self._names[address[-1]]
+        known = names.get(address)
         if known is None:
-            self._names[address] = name
+            names[address] = name
             self._count(address, 1)
         elif isinstance(known, dict):
             known[name] = None
         elif known != name:
-            self._names[address] = {known: None, name: None}
+            names[address] = {known: None, name: None}
 
     def remove(self, address: bytes, name: bytes) -> None:
         """Let `name` no longer stand for `address`."""
-        known = self._names.get(address)
+        names = self._names[address[-1]]
+        known = names.get(address)
         if isinstance(known, dict):
             known.pop(name, None)
             if len(known) == 1:
-                self._names[address] = next(iter(known))
+                names[address] = next(iter(known))
         elif known == name:
-            del self._names[address]
+            del names[address]
             self._count(address, -1)
 
     def names_of(self, address: bytes) -> Collection[bytes]:
         """The names of an address."""
-        known = self._names.get(address, ())
+        known = self._names[address[-1]].get(address, ())
         return (known,) if isinstance(known, bytes) else known
 
     def has_under(self, prefix: bytes) -> bool:
-        """Whether an address that starts with these octets has a name."""
-        return prefix in self._below or prefix in self._names
+        """Whether addresses that start with these octets, and have more, have names."""
+        return prefix in self._below
 
     def _count(self, address: bytes, step: int) -> None:
         for size in range(1, _ADDRESS_OCTETS):

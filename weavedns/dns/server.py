@@ -117,6 +117,11 @@ class DnsServer:
         for listener in self._listeners:
             self._begin(listener)
 
+    def answer_waiting(self) -> bool:
+        """Answer the queries that have come by UDP, out of the event loop's turn; whether more may be waiting."""
+        # Each listener, not just up to the first that is behind.
+        return self._started and sum(listener.udp.answer_waiting() for listener in self._listeners) > 0
+
     async def close(self) -> None:
         """Stop answering and give all addresses back."""
         listeners, self._listeners = self._listeners, []

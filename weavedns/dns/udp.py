@@ -61,7 +61,7 @@ class UdpListener:
 
     def start(self) -> None:
         """Begin to answer."""
-        asyncio.get_running_loop().add_reader(self._sock.fileno(), self._readable)
+        asyncio.get_running_loop().add_reader(self._sock.fileno(), self.answer_waiting)
 
     def close(self) -> None:
         """Stop, and give the address back."""
@@ -73,7 +73,8 @@ class UdpListener:
         self._watch = watch
         self._emit = self._emit_watched if watch else self._batch.send
 
-    def _readable(self) -> None:
+    def answer_waiting(self) -> bool:
+        """Answer what has come, but not for longer than a turn of the event loop; whether more may be waiting."""
         batch, respond, stats = self._batch, self._responder.answer_slots, self._stats
         if self._access_version != self._access.version:
             self._access_version = self._access.version
@@ -95,6 +96,7 @@ class UdpListener:
             stats.unsent += self._emit(replies)
             left = left - len(sizes) if len(sizes) >= _BUSY else 0
             gather(len(sizes), self._awaited)
+        return left <= 0
 
     def _take_care(
         self, sizes: Sequence[int], askers: Sequence[Asker], heads: Sequence[Heads], replies: list[int]

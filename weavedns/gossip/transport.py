@@ -28,7 +28,7 @@ RECEIVE_BUFFER_BYTES = 1 << 20
 # What the kernel does not take at once is lost beyond this, as datagrams may be.
 MAX_WRITE_BUFFER_BYTES = 1 << 20
 # What is read in one go; a snapshot is taken in bit by bit, and queries are answered in between.
-READ_BYTES = 1 << 11
+READ_BYTES = 1 << 10
 # Somebody who reads nothing for so long is not waited for.
 STUCK_S = 15.0
 BACKLOG = 64

@@ -256,6 +256,6 @@ def test_taking_everything_out_leaves_nothing_behind() -> None:
     world = World(USUAL)
     world.remove(*USUAL)
     assert set(world.answers.nodes) == {DOMAIN}
-    assert not world.answers._addresses._names
+    assert not any(world.answers._addresses._names)
     assert not world.answers._addresses._below
     assert not world.answers._forward._below

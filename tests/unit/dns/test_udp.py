@@ -16,6 +16,7 @@ from tests.unit.dns.world import DEADLINE_S, World, exchange, has_ipv6, query, s
 from weavedns.dns import batch
 from weavedns.dns.access import Access
 from weavedns.dns.batch import SLOTS, MmsgBatch, PlainBatch, open_batch
+from weavedns.dns.server import DnsServer
 
 
 @pytest.fixture(params=["many at a time", "one at a time"])
@@ -152,6 +153,36 @@ async def test_every_query_of_a_burst_is_answered(either_way: None) -> None:
         assert server.stats.queries == count
         assert server.stats.nxdomain == count // 2
         assert server.stats.servfail == count // 4
+
+
+async def test_what_has_come_is_answered_at_once_up_to_a_limit(either_way: None) -> None:
+    async with serving(World()) as server:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+            asker.setblocking(False)
+            asker.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+            asker.connect(server.listening[0])
+            assert not server.answer_waiting()
+            for ident in range(SLOTS * 6):
+                asker.send(query("redis.weave.local", ident=ident))
+            assert server.answer_waiting()
+            assert server.stats.answered == SLOTS * 4
+            assert not server.answer_waiting()
+            assert server.stats.answered == SLOTS * 6
+            assert [asker.recv(512)[:2] for _ in range(SLOTS * 6)][-1] == (SLOTS * 6 - 1).to_bytes(2, "big")
+
+
+async def test_before_the_start_queries_wait() -> None:
+    world = World()
+    server = DnsServer(world.answers, Access(), world.upstreams)
+    await server.listen("127.0.0.1", 0)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+        asker.sendto(query("redis.weave.local"), server.listening[0])
+        assert not server.answer_waiting()
+        assert server.stats.queries == 0
+        await server.start()
+        server.answer_waiting()
+        assert server.stats.answered == 1
+    await server.close()
 
 
 async def test_runts_and_replies_are_dropped_and_counted(either_way: None) -> None:

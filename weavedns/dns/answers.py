@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -83,7 +83,7 @@ class Answers:
         self.cuts: set[bytes] = set()
         self.handed_over = 0
         for authority in (self.authority, *self._reverse_zones.values()):
-            self._rebuild(authority.apex)
+            self._rebuild(authority.apex, catalog.of_name(authority.apex))
         self.apply(Change(record, added=True) for record in catalog)
 
     def apply(self, changes: Iterable[Change]) -> None:
@@ -94,8 +94,9 @@ class Answers:
             for change in some:
                 touched.setdefault(change.record.name, []).append(change.record)
             for name, records in touched.items():
-                if self._rebuild(name):
-                    self._index_addresses(name, records)
+                standing = self._catalog.of_name(name)
+                if self._rebuild(name, standing):
+                    self._index_addresses(name, records, standing)
 
     def find(self, name: bytes) -> Found | None:
         """What we have for a name in lower case; None when it is in none of our zones."""
@@ -155,15 +156,15 @@ class Answers:
             above = names.parent(above)
         return self.nodes.get(WILDCARD + above)
 
-    def _rebuild(self, name: bytes) -> bool:
-        """Make the node of a name again; False when the name is in none of our zones."""
+    def _rebuild(self, name: bytes, standing: Sequence[Record]) -> bool:
+        """Make the node of a name with these records again; False when the name is in none of our zones."""
         authority, tree = self.authority, self._forward
         if not names.is_under(name, self.domain):
             found = self.find_reverse(name)
             if found is None:
                 return False
             authority, tree = found.authority, self._reverse
-        records = _usable(self._catalog.of_name(name))
+        records = _usable(standing)
         if len(records) > 1 or name == authority.apex:
             records = alone(records, at_apex=name == authority.apex)
         if WILDCARD in name:
@@ -198,15 +199,13 @@ class Answers:
                 made[end] = _rrset_of(rtype, same)
         return made
 
-    def _index_addresses(self, name: bytes, touched: Iterable[Record]) -> None:
+    def _index_addresses(self, name: bytes, touched: Iterable[Record], standing: Iterable[Record]) -> None:
         if name.startswith(WILDCARD):
             return  # it stands for names, and is none that an address could have
-        now: Collection[bytes] | None = None
+        now = {known.rdata for known in standing if known.rtype == RecordType.A}
         for record in touched:
             if record.rtype != RecordType.A or not self._addresses.covers(record.rdata):
                 continue
-            if now is None:
-                now = {known.rdata for known in self._catalog.of_name(name) if known.rtype == RecordType.A}
             if record.rdata in now:
                 self._addresses.add(record.rdata, name)
             else:

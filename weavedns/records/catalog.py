@@ -54,7 +54,8 @@ class Catalog:
         self._hidden: set[str] = set()
         # The tables of the visible owners, which is all that look-ups read.
         self._tables: dict[str, Table[Group]] = {owner: self._own.names}
-        self._digest = self._own.mark
+        # Of all visible owners but this peer itself.
+        self._others_digest = 0
         self._now = 0.0
 
     def __len__(self) -> int:
@@ -158,7 +159,7 @@ class Catalog:
     @property
     def digest(self) -> int:
         """64 bits that are equal on two peers when the same versions of the same owners are visible on both."""
-        return self._digest
+        return self._others_digest ^ self._own.mark
 
     def owners(self) -> Collection[str]:
         """Every owner that is known, hidden ones too."""
@@ -178,9 +179,7 @@ class Catalog:
 
     def restart(self, incarnation: int) -> None:
         """Publish this peer's own records anew under `incarnation`."""
-        self._digest ^= self._own.mark
         self._own.restart(incarnation)
-        self._digest ^= self._own.mark
 
     def merge(self, delta: Delta, now: float) -> Merged:
         """Take in the part of another owner's changes that is new.
@@ -199,12 +198,12 @@ class Catalog:
         new = delta.after(replica.version)
         visible = delta.owner in self._tables
         if visible:
-            self._digest ^= replica.mark
+            self._others_digest ^= replica.mark
         changes: list[Change] = []
         for entry in new.entries:
             changes += replica.apply(entry, now)
         if visible:
-            self._digest ^= replica.mark
+            self._others_digest ^= replica.mark
         self.version += len(changes)
         return Merged(new, changes if visible else [])
 
@@ -224,8 +223,8 @@ class Catalog:
         if replica.owner in self._hidden:
             return iter(())
         if before is not None:
-            self._digest ^= before.mark
-        self._digest ^= replica.mark
+            self._others_digest ^= before.mark
+        self._others_digest ^= replica.mark
         self._tables[replica.owner] = replica.names
         return differences(before, replica)
 
@@ -238,7 +237,7 @@ class Catalog:
         if replica is None:
             return iter(())
         del self._tables[owner]
-        self._digest ^= replica.mark
+        self._others_digest ^= replica.mark
         self.version += 1
         return all_changes(replica, added=False)
 
@@ -251,7 +250,7 @@ class Catalog:
         if replica is None:
             return iter(())
         self._tables[owner] = replica.names
-        self._digest ^= replica.mark
+        self._others_digest ^= replica.mark
         self.version += 1
         return all_changes(replica, added=True)
 
@@ -270,8 +269,6 @@ class Catalog:
             replica.expire(now)
 
     def _write(self, entry: Entry) -> list[Change]:
-        self._digest ^= self._own.mark
         changes = self._own.apply(entry, self._now)
-        self._digest ^= self._own.mark
         self.version += len(changes)
         return changes

@@ -47,6 +47,8 @@ def changes_itself(group: Group) -> bool:
 
 def find(group: Group, record: Record) -> Record | None:
     """The record of the group that is equal to `record`, whose TTL or health may differ."""
+    if group is EMPTY:
+        return None
     if isinstance(group, Several) and isinstance(group.records, dict):
         return group.records.get(record)
     return next((known for known in members(group) if known == record), None)
@@ -57,6 +59,8 @@ def with_record(group: Group, record: Record) -> Group:
     if isinstance(group, Several) and isinstance(group.records, dict):
         group.records[record] = record
         return group
+    if group is EMPTY:
+        return record
     found = dict(zip(members(group), members(group), strict=True))
     found[record] = record
     if len(found) > MAX_TUPLE_RECORDS:

@@ -112,12 +112,12 @@ class Replica:
 
     __slots__ = (
         "_log",
+        "_mark",
         "_stamps",
         "crowded",
         "facts",
         "incarnation",
         "limit",
-        "mark",
         "names",
         "owner",
         "partial",
@@ -139,7 +139,15 @@ class Replica:
         self._log: deque[Entry] = deque()
         # (time, version) at each moment of which entries may be older; at most one for each tick of the clock.
         self._stamps: deque[tuple[float, int]] = deque()
-        self.mark = self._hash()
+        self._mark: int | None = None
+
+    @property
+    def mark(self) -> int:
+        """64 bits that stand for owner, incarnation and version in the digest of all owners."""
+        # Made when somebody asks: many changes may come between two looks.
+        if self._mark is None:
+            self._mark = mark(self.owner, self.incarnation, self.version)
+        return self._mark
 
     @property
     def floor(self) -> int:
@@ -168,7 +176,7 @@ class Replica:
             self._log.popleft()
         if not self._stamps or now > self._stamps[-1][0]:
             self._stamps.append((now, self.version - 1))
-        self.mark = self._hash()
+        self._mark = None
         return changes
 
     def put(self, item: Item) -> list[Change]:
@@ -213,7 +221,7 @@ class Replica:
         self.incarnation = incarnation
         self._log.clear()
         self._stamps.clear()
-        self.mark = self._hash()
+        self._mark = None
 
     def expire(self, now: float) -> None:
         """Cut what is older than 15 min off the log."""
@@ -244,10 +252,6 @@ class Replica:
             return False
         self.partial = True
         return True
-
-    def _hash(self) -> int:
-        """64 bits that stand for owner, incarnation and version in the digest of all owners."""
-        return mark(self.owner, self.incarnation, self.version)
 
 
 def mark(owner: str, incarnation: int, version: int) -> int:

@@ -94,7 +94,9 @@ class UdpListener:
             if declined:
                 self._take_care(sizes, askers, heads, replies)
             stats.unsent += self._emit(replies)
-            left = left - len(sizes) if len(sizes) >= _BUSY else 0
+            if len(sizes) < _BUSY:
+                break
+            left -= len(sizes)
             gather(len(sizes), self._awaited)
         return left <= 0
 

@@ -73,8 +73,10 @@ def parse_host(text: str, domain: bytes) -> bytes:
     if name == domain:
         raise RecordError(f"{text!r} is the domain itself; give a name in it, such as redis.{zone}")
     if not is_under(name, domain):
-        first = next(labels_of(name), b"redis")
-        raise RecordError(f"{text!r} is outside the domain {zone}; write {_escape(first)}.{zone}")
+        labels = [_escape(label) for label in labels_of(name)] or ["redis"]
+        # A service's name begins with its service and protocol (RFC 2782).
+        kept = next((count for count, label in enumerate(labels, 1) if not label.startswith("_")), len(labels))
+        raise RecordError(f"{text!r} is outside the domain {zone}; write {'.'.join([*labels[:kept], zone])}")
     return name
 
 

@@ -1,6 +1,6 @@
 """How fast, how cheaply and how surely peers agree, on the simulator: real nodes and codec, virtual time and network.
 
-    python -m bench.gossip            everything; about a quarter of an hour on one core
+    python -m bench.gossip            everything; about half an hour on one core
     python -m bench.gossip --quick    small numbers, to see that it works
 
 The same simulator also runs memberlist's default LAN parameters, to compare with. Writes bench/results/gossip.md;

@@ -127,8 +127,11 @@ def test_it_says_when_the_peers_that_are_to_give_it_addresses_are_not_there(engi
     assert "weavedns" not in commands(engine_host)
 
 
-def test_without_the_network_part_it_waits_for_nobody(engine_host: Host) -> None:
-    make = make_run(engine_host, "ARGS=--no-network --listen 127.0.0.1:5353")
+@pytest.mark.parametrize(
+    ("prefix", "flags"), [((), "--no-network "), (("env", "WEAVEDNS_NO_NETWORK=1"), "")], ids=["flag", "environment"]
+)
+def test_without_the_network_part_it_waits_for_nobody(engine_host: Host, prefix: tuple[str, ...], flags: str) -> None:
+    make = make_run(engine_host, f"ARGS={flags}--listen 127.0.0.1:5353", prefix=prefix)
     assert "attaches no containers (--no-network)" in engine_host.log(LOG)
     assert "waits for other hosts" not in engine_host.log(LOG)
     end(make)

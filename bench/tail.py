@@ -233,13 +233,13 @@ def render(observed: Sequence[Sequence[Tail]]) -> str:
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     middle = [rounds[len(rounds) // 2] for rounds in observed]
-    # In none of the rounds.
+    # None may be lost in any round, not just in the middle one.
     lost = [sum(each.lost for each in rounds) for rounds in observed]
-    for each, rounds, none in zip(middle, observed, lost, strict=True):
+    for each, rounds, gone in zip(middle, observed, lost, strict=True):
         times = f"{each.p50_ms:.2f} | {each.p99_ms:.2f}"
         all_p99 = ", ".join(f"{one.p99_ms:.2f}" for one in rounds)
         merged = ", ".join(f"{took_s:.1f}" for took_s in each.merged_s if took_s < math.inf)
-        told = f"{times} | {all_p99} | {each.most_ms:.1f} | {each.rate:,.0f} | {none} | {merged} | {each.stolen:.1%}"
+        told = f"{times} | {all_p99} | {each.most_ms:.1f} | {each.rate:,.0f} | {gone} | {merged} | {each.stolen:.1%}"
         lines.append(f"| {each.situation} | {each.asked:,} | {told} |")
     lines += ["", "| gate | measured | at most | |", "|---|---|---|---|"]
     quiet, files, peers, dead = middle

@@ -59,7 +59,7 @@ def with_record(group: Group, record: Record) -> Group:
     if isinstance(group, Several) and isinstance(group.records, dict):
         group.records[record] = record
         return group
-    if group is EMPTY:
+    if group is EMPTY:  # as for nearly every record that comes: it is the first of its name
         return record
     found = dict(zip(members(group), members(group), strict=True))
     found[record] = record

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
+from itertools import takewhile
 
 from weavedns.errors import RecordError
 
@@ -75,8 +76,9 @@ def parse_host(text: str, domain: bytes) -> bytes:
     if not is_under(name, domain):
         labels = [_escape(label) for label in labels_of(name)] or ["redis"]
         # A service's name begins with its service and protocol (RFC 2782).
-        kept = next((count for count, label in enumerate(labels, 1) if not label.startswith("_")), len(labels))
-        raise RecordError(f"{text!r} is outside the domain {zone}; write {'.'.join([*labels[:kept], zone])}")
+        service = list(takewhile(lambda label: label.startswith("_"), labels))
+        inside = ".".join([*labels[: len(service) + 1], zone])
+        raise RecordError(f"{text!r} is outside the domain {zone}; write {inside}")
     return name
 
 
